@@ -1,0 +1,1 @@
+//! The comity command: demo, chat, sandbox, partner.

@@ -1,0 +1,1 @@
+//! The async client of the interop protocol: sockets, HTTP, timers, SQLite store.

@@ -1,0 +1,1 @@
+//! The client of the interop protocol as a state machine without I/O.

@@ -1,0 +1,1 @@
+//! Reference gatekeeper (sandbox): enlistment, chat, media relay, push, mailbox.

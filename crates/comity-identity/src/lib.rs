@@ -1,0 +1,1 @@
+//! Ownership tokens of the interop protocol: issue, verify, JWKS.

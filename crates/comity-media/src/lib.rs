@@ -1,0 +1,1 @@
+//! Media encryption and transfer of the interop protocol.

@@ -1,0 +1,1 @@
+//! Noise transport of the interop protocol: frames, handshakes, certificates, transport ciphers.

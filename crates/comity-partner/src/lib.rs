@@ -1,0 +1,1 @@
+//! Partner-server kit: keys, ownership tokens, push, media host.

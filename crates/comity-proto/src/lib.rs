@@ -1,0 +1,1 @@
+//! The protobuf schema of the interop protocol: handshake, certificates, ClientPayload, message content.

@@ -1,0 +1,1 @@
+//! Suite v4 (PQXDH and SPQR), an adapter over libsignal-protocol.

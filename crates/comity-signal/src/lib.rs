@@ -1,0 +1,1 @@
+//! Signal accounts, pre-keys and sessions as values, with the engine plugged in as a suite.

@@ -1,0 +1,1 @@
+//! Test vectors, generators and foreign peers.

@@ -1,0 +1,1 @@
+//! Stanzas of the interop protocol: tree, typed stanzas, binary codec, XML codec.

@@ -1,0 +1,1 @@
+//! The open implementation of the DMA messaging interoperability protocol.
