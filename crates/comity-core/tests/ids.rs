@@ -15,9 +15,25 @@ fn partner_user_grammar() {
         assert_eq!(text.parse::<Jid>().unwrap(), user.jid());
     }
     for bad in [
-        "0-1@interop", "1000-1@interop", "1-01@interop", "1-1234567890123456@interop", "1-1:1@interop", "1-1:0:0@interop",
-        "1-1:00@interop", "01-1@interop", "1-@interop", "-1@interop", "1-0@interop", "1@interop", "1-1.0:0@interop",
-        "1-1@lid", "interop", "@interop", "1-+1@interop", "1-1@interop ", "",
+        "0-1@interop",
+        "1000-1@interop",
+        "1-01@interop",
+        "1-1234567890123456@interop",
+        "1-1:1@interop",
+        "1-1:0:0@interop",
+        "1-1:00@interop",
+        "01-1@interop",
+        "1-@interop",
+        "-1@interop",
+        "1-0@interop",
+        "1@interop",
+        "1-1.0:0@interop",
+        "1-1@lid",
+        "interop",
+        "@interop",
+        "1-+1@interop",
+        "1-1@interop ",
+        "",
     ] {
         assert!(bad.parse::<PartnerUser>().is_err(), "{bad} was accepted");
     }
@@ -26,8 +42,17 @@ fn partner_user_grammar() {
 #[test]
 fn jid_text_round_trip() {
     for text in [
-        "s.whatsapp.net", "14155551001@s.whatsapp.net", "14155551001:7@s.whatsapp.net", "123456@lid", "5:99@hosted",
-        "120363025246125486@g.us", "status@broadcast", "100001234:999@msgr", "65535-abc:3@interop", "g.us", "x-y@interop",
+        "s.whatsapp.net",
+        "14155551001@s.whatsapp.net",
+        "14155551001:7@s.whatsapp.net",
+        "123456@lid",
+        "5:99@hosted",
+        "120363025246125486@g.us",
+        "status@broadcast",
+        "100001234:999@msgr",
+        "65535-abc:3@interop",
+        "g.us",
+        "x-y@interop",
     ] {
         assert_eq!(text.parse::<Jid>().unwrap().to_string(), text);
     }
