@@ -1,0 +1,206 @@
+//! Ownership tokens: this device may use this user-visible id now (PROTOCOL §3).
+
+use crate::jws::{UnverifiedToken, sign};
+use crate::limits::{CLOCK_LEEWAY, MAX_JTI_LEN, MAX_ORIGIN_LEN, TOKEN_LIFETIME};
+use crate::{Error, JwksCache, PublicKey, SigningKey, b64};
+use comity_core::{CryptoRng, Timestamp, UserVisibleId};
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize)]
+struct Issued<'a> {
+    iss: &'a str,
+    aud: &'a str,
+    sub: &'a str,
+    iat: u64,
+    nbf: u64,
+    exp: u64,
+    jti: &'a str,
+    cnf: Confirmation<&'a str>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Confirmation<T> {
+    jkt: T,
+}
+
+/// Signs ownership tokens in the name of one integrator for one gatekeeper.
+#[derive(Debug)]
+pub struct TokenIssuer {
+    origin: String,
+    audience: String,
+    key: SigningKey,
+}
+
+impl TokenIssuer {
+    /// `origin` becomes `iss`, `audience` (the gatekeeper's audience string) `aud`.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if either is empty or longer than [`MAX_ORIGIN_LEN`].
+    pub fn new(origin: &str, audience: &str, key: SigningKey) -> Result<Self, Error> {
+        if [origin, audience].iter().any(|text| text.is_empty() || text.len() > MAX_ORIGIN_LEN) {
+            return Err(Error::Misuse("an origin or audience of a length out of range"));
+        }
+        Ok(Self { origin: origin.into(), audience: audience.into(), key })
+    }
+
+    /// A token for the user `sub`, bound to the Noise key whose thumbprint is `jkt` (see [`jkt`](crate::jkt)), valid from
+    /// `now` for [`TOKEN_LIFETIME`].
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if `jkt` is no SHA-256 thumbprint, [`Error::Crypto`] if the library fails.
+    pub fn issue(
+        &self,
+        sub: &UserVisibleId,
+        jkt: &str,
+        now: Timestamp,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<String, Error> {
+        if b64::decode(jkt).is_none_or(|bytes| bytes.len() != 32) {
+            return Err(Error::Misuse("jkt is not a SHA-256 thumbprint in base64url"));
+        }
+        let mut id = [0; 16];
+        rng.fill_bytes(&mut id);
+        let iat = now.as_secs();
+        let claims = Issued {
+            iss: &self.origin,
+            aud: &self.audience,
+            sub: sub.as_str(),
+            iat,
+            nbf: iat,
+            exp: iat.saturating_add(TOKEN_LIFETIME.as_secs()),
+            jti: &b64::encode(&id),
+            cnf: Confirmation { jkt },
+        };
+        sign(&self.key, &claims)
+    }
+
+    /// The `iss` of its tokens.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The public half of its key, for the published set.
+    pub const fn public(&self) -> &PublicKey {
+        self.key.public()
+    }
+}
+
+/// What a verified ownership token says.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OwnershipToken {
+    /// The integrator's origin: `iss`.
+    pub issuer: String,
+    /// The user: `sub`.
+    pub user_visible_id: UserVisibleId,
+    /// `iat`, whole seconds.
+    pub issued_at: Timestamp,
+    /// `exp`, whole seconds.
+    pub expires_at: Timestamp,
+    /// `jti`, if there is one.
+    pub jti: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "aud is compared by the JOSE library; its shape is checked here")]
+struct Claims {
+    iss: String,
+    aud: One,
+    sub: String,
+    iat: u64,
+    nbf: Option<u64>,
+    exp: u64,
+    jti: Option<String>,
+    cnf: Option<Confirmation<Option<String>>>,
+}
+
+/// `aud` as a text, or as a list of one: a token for several audiences is a token for someone else, too.
+#[derive(Deserialize)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "see the claims that hold it")]
+pub(crate) enum One {
+    Text(String),
+    List([String; 1]),
+}
+
+/// Verifies ownership tokens that are meant for one gatekeeper.
+#[derive(Clone, Debug)]
+pub struct TokenVerifier {
+    audience: String,
+}
+
+impl TokenVerifier {
+    /// `audience` is the gatekeeper's audience string.
+    pub fn new(audience: &str) -> Self {
+        Self { audience: audience.into() }
+    }
+
+    /// Verifies `token` as presented by the holder of the Noise key whose thumbprint is `jkt`.
+    ///
+    /// The token may be presented any number of times until it expires, by that holder alone. On
+    /// [`Error::UnknownKey`]` { refresh: true }` run the fetch that [`JwksCache::poll`] gives, and verify once more.
+    ///
+    /// # Errors
+    /// [`Error::Expired`] for a token that was good once; any other error is a token that never was, or cannot be judged
+    /// ([`Error::NoKeys`], [`Error::UnknownKey`]).
+    pub fn verify(
+        &self,
+        cache: &mut JwksCache,
+        token: &str,
+        jkt: &str,
+        now: Timestamp,
+    ) -> Result<OwnershipToken, Error> {
+        let unverified = UnverifiedToken::parse(token)?;
+        let key = cache.key(unverified.issuer(), unverified.kid(), now)?;
+        self.verify_with(unverified, &key, jkt, now)
+    }
+
+    /// As [`verify`](Self::verify), with a key that was looked up among those of [`UnverifiedToken::issuer`] before: so
+    /// that a lock on the cache need not be held during the signature's verification.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn verify_with(
+        &self,
+        unverified: UnverifiedToken<'_>,
+        key: &PublicKey,
+        jkt: &str,
+        now: Timestamp,
+    ) -> Result<OwnershipToken, Error> {
+        let claims: Claims = unverified.verify(key, &self.audience)?;
+        check_times(claims.iat, claims.nbf, claims.exp, TOKEN_LIFETIME, now)?;
+        if claims.jti.as_ref().is_some_and(|jti| jti.len() > MAX_JTI_LEN) {
+            return Err(Error::Malformed("the jti is too long"));
+        }
+        let bound = claims.cnf.and_then(|cnf| cnf.jkt).ok_or(Error::Unbound)?;
+        if bound != jkt {
+            return Err(Error::WrongKeyBinding);
+        }
+        Ok(OwnershipToken {
+            issuer: claims.iss,
+            user_visible_id: claims.sub.parse().map_err(|_| Error::BadSubject)?,
+            issued_at: Timestamp::from_secs(claims.iat),
+            expires_at: Timestamp::from_secs(claims.exp),
+            jti: claims.jti,
+        })
+    }
+}
+
+/// Times are whole seconds. `iat ≤ now`, `nbf ≤ now < exp`, each with leeway, and `iat < exp ≤ iat + lifetime` without.
+pub(crate) fn check_times(
+    iat: u64,
+    nbf: Option<u64>,
+    exp: u64,
+    lifetime: Duration,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let (now, leeway) = (now.as_secs(), CLOCK_LEEWAY.as_secs());
+    if exp <= iat || exp - iat > lifetime.as_secs() {
+        return Err(Error::BadLifetime);
+    }
+    if iat.max(nbf.unwrap_or(0)) > now.saturating_add(leeway) {
+        return Err(Error::NotYetValid);
+    }
+    if now >= exp.saturating_add(leeway) { Err(Error::Expired) } else { Ok(()) }
+}
