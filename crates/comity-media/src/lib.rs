@@ -1,1 +1,45 @@
-//! Media encryption and transfer of the interop protocol.
+//! Media encryption of the interop protocol (PROTOCOL §10), and, behind the feature `transfer`, upload and download.
+//!
+//! [`Encryptor`] and [`Decryptor`] take a file of any size chunk by chunk, in constant memory, and do no I/O. What a
+//! decryptor gives before [`Decryptor::finish`] is [`Unverified`]: write it to a temporary file and give that its name
+//! only once there is a [`Verified`].
+//!
+//! ```
+//! # use comity_media::{Encryptor, Decryptor, Expected, Limits, MediaKey, MediaKind, Unverified};
+//! # use bytes::BytesMut;
+//! # fn main() -> Result<(), comity_media::Error> {
+//! # let key = MediaKey::from([7; 32]); // in life: MediaKey::generate(rng), once per file
+//! let (mut encryptor, mut file) = (Encryptor::new(MediaKind::Image, &key), BytesMut::new());
+//! encryptor.update(b"chunk by ", &mut file)?;
+//! encryptor.update(b"chunk", &mut file)?;
+//! let encrypted = encryptor.finish(&mut file);
+//!
+//! let expected = Expected::from(&encrypted);
+//! let mut decryptor = Decryptor::new(MediaKind::Image, &key, expected, &Limits::default())?;
+//! let mut plain = Unverified::new();
+//! decryptor.update(&file, &mut plain)?;
+//! let proof = decryptor.finish(&mut plain)?;
+//! assert_eq!(&plain.release(&proof)[..], b"chunk by chunk");
+//! # Ok(())
+//! # }
+//! ```
+
+mod decrypt;
+mod encrypt;
+mod error;
+mod key;
+mod kind;
+pub mod limits;
+mod sidecar;
+mod sniff;
+#[cfg(feature = "transfer")]
+pub mod transfer;
+
+pub use decrypt::{Decryptor, Expected, Unverified, Verified, decrypt};
+pub use encrypt::{Encrypted, Encryptor, encrypt, encrypted_length};
+pub use error::Error;
+pub use key::MediaKey;
+pub use kind::{MediaContent, MediaKind, UnknownKind};
+pub use limits::Limits;
+pub use sidecar::{SEGMENT_LEN, SegmentReader};
+pub use sniff::{SNIFF_LEN, Sniffed, sniff};

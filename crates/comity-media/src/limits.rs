@@ -1,0 +1,30 @@
+//! Bounds on media (PROTOCOL §10).
+
+/// Largest plaintext file, in bytes, unless [`Limits`] says otherwise: 2 GiB.
+pub const MAX_FILE_LEN: u64 = 2 << 30;
+
+/// Bytes handled in one go: small enough that every pass over a piece finds it in the nearest cache.
+pub(crate) const PIECE_LEN: usize = 16 << 10;
+
+/// What an encryptor or decryptor accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Largest plaintext, in bytes. Default [`MAX_FILE_LEN`].
+    pub max_file_len: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_file_len: MAX_FILE_LEN }
+    }
+}
+
+impl Limits {
+    /// The defaults with another largest file.
+    #[must_use]
+    pub const fn with_max_file_len(mut self, max_file_len: u64) -> Self {
+        self.max_file_len = max_file_len;
+        self
+    }
+}
