@@ -2,7 +2,7 @@
 
 use comity_core::ErrorKind;
 
-/// An error of media encryption or decryption.
+/// An error of media encryption, decryption or transfer. Variants from [`Url`](Self::Url) on come from transfers only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -47,6 +47,50 @@ pub enum Error {
     /// A segment number or length that the file does not have.
     #[error("no such segment")]
     Segment,
+    /// An address that is not http(s), or a direct path that leads off the media host.
+    #[error("not an address on the media host")]
+    Url,
+    /// The media host could not be reached.
+    #[error("media host cannot be reached")]
+    Connect,
+    /// The connection broke while bytes were moving.
+    #[error("connection to the media host broke")]
+    Interrupted,
+    /// No byte moved for the idle time-out.
+    #[error("media host stalled")]
+    Stalled,
+    /// The host no longer has the file (404, 410): ask the sender for it again.
+    #[error("media is gone (HTTP {status})")]
+    Gone {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The host refuses us (401, 403), or the link has expired.
+    #[error("media host refuses (HTTP {status})")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// Another HTTP status than success; redirects are among them, they are never followed.
+    #[error("media host answers HTTP {status}")]
+    Status {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The host's answer to an upload makes no sense.
+    #[error("media host's answer makes no sense")]
+    Response,
+    /// A file operation failed.
+    #[error("cannot {what}: {kind}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// What the system said.
+        kind: std::io::ErrorKind,
+    },
+    /// The transfer was dropped, or the runtime is shutting down.
+    #[error("transfer cancelled")]
+    Cancelled,
 }
 
 impl Error {
@@ -54,9 +98,18 @@ impl Error {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::TooLarge { .. } => ErrorKind::LimitExceeded,
-            Self::Truncated { .. } | Self::Overlong { .. } => ErrorKind::Transport,
+            Self::Truncated { .. }
+            | Self::Overlong { .. }
+            | Self::Connect
+            | Self::Interrupted
+            | Self::Stalled
+            | Self::Gone { .. }
+            | Self::Refused { .. }
+            | Self::Status { .. }
+            | Self::Io { .. }
+            | Self::Cancelled => ErrorKind::Transport,
             Self::EncHash | Self::Mac | Self::Padding | Self::Hash => ErrorKind::Untrusted,
-            Self::KeyLength | Self::SidecarLength => ErrorKind::PeerMisbehaved,
+            Self::KeyLength | Self::SidecarLength | Self::Url | Self::Response => ErrorKind::PeerMisbehaved,
             Self::Segment => ErrorKind::ApiMisuse,
         }
     }

@@ -28,3 +28,12 @@ impl Limits {
         self
     }
 }
+
+/// Longest answer to an upload that is read, in bytes.
+pub const MAX_UPLOAD_ANSWER_LEN: usize = 16 << 10;
+
+/// Longest file name given to a received file, in bytes.
+pub const MAX_FILE_NAME_LEN: usize = 180;
+
+/// Most numbered variants of a name tried before giving up: `a (1).pdf` to `a (9999).pdf`.
+pub const MAX_NAME_VARIANTS: u32 = 9_999;
