@@ -1,0 +1,37 @@
+//! Every bound of this crate, by name (PROTOCOL §5.1, §5.2).
+
+use core::time::Duration;
+
+/// Longest frame body: what three length bytes can say.
+pub const MAX_FRAME: usize = (1 << 24) - 1;
+
+/// Bytes of a frame's length.
+pub const FRAME_HEADER: usize = 3;
+
+/// Bytes of an AES-GCM tag.
+pub const TAG: usize = 16;
+
+/// Longest plaintext of one transport message.
+pub const MAX_PLAINTEXT: usize = MAX_FRAME - TAG;
+
+/// Longest handshake message, as a frame body. A login with its token and post-quantum fields stays well below; with the
+/// handshake's state it keeps a connection that has not logged in under 10 KiB.
+pub const MAX_HANDSHAKE_FRAME: usize = 6 * 1024;
+
+/// Longest payload a handshake message of ours may carry: the frame less keys, tags and protobuf framing.
+pub const MAX_HANDSHAKE_PAYLOAD: usize = MAX_HANDSHAKE_FRAME - 256;
+
+/// Longest edge-routing value before the prologue.
+pub const MAX_EDGE_ROUTING: usize = 512;
+
+/// Last value of a direction's message counter.
+pub const MAX_COUNTER: u64 = u32::MAX as u64;
+
+/// Bytes sealed and not yet written above which a writer refuses more: two frames of the largest size.
+pub const MAX_WRITE_QUEUE: usize = 2 * (MAX_FRAME + FRAME_HEADER);
+
+/// How long a handshake may take, from the first byte to the last.
+pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a connection may be silent: three keep-alive periods of 30 s (PROTOCOL §5.5).
+pub const IDLE_DEADLINE: Duration = Duration::from_secs(90);

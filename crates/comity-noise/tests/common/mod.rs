@@ -1,0 +1,58 @@
+//! A sandbox server, its clients, and reproducible randomness.
+#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
+
+use bytes::Bytes;
+use comity_core::Timestamp;
+use comity_noise::cert::Issuer;
+use comity_noise::{InitiatorConfig, Profile, ResponderConfig, ServerTrust, StaticKey, TrustRoot, Validity};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
+/// The time of the tests.
+pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+/// When the sandbox's certificates are valid.
+pub const VALIDITY: Validity = Validity { not_before: 1_799_999_000, not_after: 1_800_001_000 };
+
+/// Reproducible randomness.
+pub fn rng(seed: u64) -> StdRng {
+    StdRng::seed_from_u64(seed)
+}
+
+/// A server with its own root.
+pub struct Sandbox {
+    pub root: StaticKey,
+    pub issuer: Issuer,
+    pub config: ResponderConfig,
+}
+
+impl Sandbox {
+    pub fn new(seed: u64, profile: Profile) -> Self {
+        let mut rng = rng(seed);
+        let root = StaticKey::generate(&mut rng);
+        let issuer = Issuer::new(&root, StaticKey::generate(&mut rng), 5, VALIDITY, &mut rng);
+        let key = StaticKey::generate(&mut rng);
+        let chain = issuer.chain(key.public(), 9, VALIDITY, &mut rng);
+        Self { root, issuer, config: ResponderConfig { profile, ..ResponderConfig::new(key, chain) } }
+    }
+
+    pub fn client(&self, seed: u64) -> InitiatorConfig {
+        InitiatorConfig {
+            profile: self.config.profile.clone(),
+            ..InitiatorConfig::new(
+                StaticKey::generate(&mut rng(seed)),
+                ServerTrust::Chain(TrustRoot(self.root.public())),
+            )
+        }
+    }
+
+    /// The same root, another static key.
+    pub fn with_new_key(&self, seed: u64) -> Self {
+        let mut rng = rng(seed);
+        let issuer = Issuer::new(&self.root, StaticKey::generate(&mut rng), 6, VALIDITY, &mut rng);
+        let key = StaticKey::generate(&mut rng);
+        let chain: Bytes = issuer.chain(key.public(), 10, VALIDITY, &mut rng);
+        let config = ResponderConfig { profile: self.config.profile.clone(), ..ResponderConfig::new(key, chain) };
+        Self { root: self.root.clone(), issuer, config }
+    }
+}
