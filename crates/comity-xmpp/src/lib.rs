@@ -1,1 +1,25 @@
-//! Stanzas of the interop protocol: tree, typed stanzas, binary codec, XML codec.
+//! Stanzas of the interop protocol: tree, typed stanzas, binary codec, XML codec (PROTOCOL §6, §7).
+//!
+//! - [`Node`] is the owned tree, [`NodeRef`] and [`visit`] read a frame's bytes in place without allocating.
+//! - [`decode`] and [`encode`] translate the binary form.
+//! - [`stanza`] has a type for every stanza of the protocol; each parses from a [`Node`] and builds one.
+//!
+//! No I/O: bytes in, bytes out.
+
+mod binary;
+mod error;
+pub mod limits;
+mod node;
+pub mod stanza;
+mod text;
+mod value;
+
+pub use binary::{
+    AttrsRef, ChildrenRef, ContentRef, EncodeOptions, NodeRef, Visitor, body, decode, decode_bytes, encode, visit,
+};
+pub use error::{Error, Limited, Malformed, XmlFault};
+pub use limits::Limits;
+pub use node::{Attr, Content, Node};
+pub use stanza::StanzaError;
+pub use text::{Text, TextBuf, TextRef};
+pub use value::{JidRef, Value, ValueRef};

@@ -1,0 +1,412 @@
+//! Values off the wire: strings, JIDs, lists and nodes, checked as they are read (PROTOCOL §6.1).
+
+use super::tag;
+use super::tokens::Token;
+use crate::error::{Error, Limited, Malformed};
+use crate::limits::{Limits, MAX_ATTRS, MAX_DEPTH_CEILING};
+use crate::text::{Packed, TextRef, TextRepr};
+use crate::value::{JidRef, ServerRef, ValueRef};
+use comity_core::Server;
+
+/// Fewest bytes of a node: list tag, size, tag.
+const MIN_NODE: usize = 3;
+/// Fewest bytes of an attribute: two tokens.
+const MIN_ATTR: usize = 2;
+/// Up to so many attributes, their names are compared in a small table.
+const FEW_ATTRS: usize = 8;
+
+/// What becomes of the values read: the owned tree, a visitor's calls, or nothing at all.
+pub(super) trait Build<'a> {
+    /// What a finished node becomes.
+    type Node;
+    /// A node being read.
+    type Open;
+
+    fn open(&mut self, tag: TextRef<'a>, attrs: usize) -> Self::Open;
+    fn attr(&mut self, open: &mut Self::Open, name: TextRef<'a>, value: ValueRef<'a>);
+    fn bytes(&mut self, open: &mut Self::Open, bytes: &'a [u8]);
+    fn text(&mut self, open: &mut Self::Open, value: ValueRef<'a>);
+    fn list(&mut self, open: &mut Self::Open, count: usize);
+    fn child(&mut self, open: &mut Self::Open, child: Self::Node);
+    fn close(&mut self, open: Self::Open) -> Self::Node;
+}
+
+/// Checks and keeps nothing.
+pub(super) struct Check;
+
+impl<'a> Build<'a> for Check {
+    type Node = ();
+    type Open = ();
+
+    fn open(&mut self, _: TextRef<'a>, _: usize) {}
+    fn attr(&mut self, (): &mut (), _: TextRef<'a>, _: ValueRef<'a>) {}
+    fn bytes(&mut self, (): &mut (), _: &'a [u8]) {}
+    fn text(&mut self, (): &mut (), _: ValueRef<'a>) {}
+    fn list(&mut self, (): &mut (), _: usize) {}
+    fn child(&mut self, (): &mut (), (): ()) {}
+    fn close(&mut self, (): ()) {}
+}
+
+/// What follows a node's attributes.
+#[derive(Clone, Copy)]
+pub(super) enum ContentHead<'a> {
+    Nodes(usize),
+    Bytes(&'a [u8]),
+    Text(ValueRef<'a>),
+}
+
+/// A cursor over a body.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    rest: &'a [u8],
+    total: usize,
+    /// Bytes that the nodes announced and not yet read need at least: so that lists inside lists cannot announce more
+    /// together than the body holds.
+    owed: usize,
+    nodes_left: usize,
+    max_nodes: usize,
+    max_depth: usize,
+    max_attrs: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(body: &'a [u8], limits: &Limits) -> Self {
+        Self {
+            rest: body,
+            total: body.len(),
+            owed: 0,
+            nodes_left: limits.max_nodes,
+            max_nodes: limits.max_nodes,
+            max_depth: limits.max_depth.min(MAX_DEPTH_CEILING),
+            max_attrs: limits.max_attrs.min(MAX_ATTRS),
+        }
+    }
+
+    #[inline]
+    pub(super) const fn offset(&self) -> usize {
+        self.total - self.rest.len()
+    }
+
+    #[cold]
+    fn fail<T>(&self, what: Malformed) -> Result<T, Error> {
+        Err(Error::Binary { at: self.offset(), what })
+    }
+
+    #[inline]
+    pub(super) fn u8(&mut self) -> Result<u8, Error> {
+        match self.rest.split_first() {
+            Some((&byte, rest)) => {
+                self.rest = rest;
+                Ok(byte)
+            }
+            None => self.fail(Malformed::Truncated),
+        }
+    }
+
+    #[inline]
+    fn u16(&mut self) -> Result<u16, Error> {
+        match self.rest.split_first_chunk() {
+            Some((bytes, rest)) => {
+                self.rest = rest;
+                Ok(u16::from_be_bytes(*bytes))
+            }
+            None => self.fail(Malformed::Truncated),
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, len: usize) -> Result<&'a [u8], Error> {
+        match self.rest.split_at_checked(len) {
+            Some((bytes, rest)) => {
+                self.rest = rest;
+                Ok(bytes)
+            }
+            None => self.fail(Malformed::Truncated),
+        }
+    }
+
+    /// The bytes of BINARY_8, BINARY_20 or BINARY_32, its tag read.
+    #[inline]
+    fn binary(&mut self, kind: u8) -> Result<&'a [u8], Error> {
+        let len = match kind {
+            tag::BINARY_8 => usize::from(self.u8()?),
+            tag::BINARY_20 => {
+                let high = self.u8()? & 0x0f;
+                usize::from(high) << 16 | usize::from(self.u16()?)
+            }
+            _ => usize::from(self.u16()?) << 16 | usize::from(self.u16()?),
+        };
+        self.take(len)
+    }
+
+    /// A token, packed or raw string, its tag read.
+    #[inline]
+    fn text(&mut self, kind: u8) -> Result<TextRef<'a>, Error> {
+        Ok(TextRef(match kind {
+            1..tag::DICTIONARY_0 => TextRepr::Token(Token::single(kind)),
+            tag::DICTIONARY_0..=tag::DICTIONARY_3 => {
+                TextRepr::Token(Token::double(kind - tag::DICTIONARY_0, self.u8()?))
+            }
+            tag::BINARY_8..=tag::BINARY_32 => {
+                let at = self.offset();
+                match core::str::from_utf8(self.binary(kind)?) {
+                    Ok(text) => TextRepr::Raw(text),
+                    Err(_) => return Err(Error::Binary { at, what: Malformed::Utf8 }),
+                }
+            }
+            tag::NIBBLE_8 | tag::HEX_8 => {
+                let at = self.offset();
+                let head = self.u8()?;
+                let bytes = self.take(usize::from(head & 0x7f))?;
+                match Packed::new(bytes, head & 0x80 != 0, kind == tag::HEX_8) {
+                    Some(packed) => TextRepr::Packed(packed),
+                    None => return Err(Error::Binary { at, what: Malformed::Nibble }),
+                }
+            }
+            tag::AD_JID | tag::JID_PAIR | tag::FB_JID | tag::INTEROP_JID => {
+                return self.fail(Malformed::UnexpectedJid);
+            }
+            _ => return self.fail(Malformed::NotAString(kind)),
+        }))
+    }
+
+    /// A tag or an attribute's name.
+    #[inline]
+    fn name(&mut self) -> Result<TextRef<'a>, Error> {
+        let kind = self.u8()?;
+        if kind == tag::LIST_EMPTY {
+            return self.fail(Malformed::EmptyName);
+        }
+        let name = self.text(kind)?;
+        if name.is_empty() { self.fail(Malformed::EmptyName) } else { Ok(name) }
+    }
+
+    /// A string or a JID, its tag read.
+    #[inline]
+    fn value_of(&mut self, kind: u8) -> Result<ValueRef<'a>, Error> {
+        match kind {
+            tag::JID_PAIR | tag::AD_JID | tag::FB_JID | tag::INTEROP_JID => self.jid(kind).map(ValueRef::Jid),
+            tag::LIST_EMPTY => Ok(ValueRef::Str(TextRef::EMPTY)),
+            _ => self.text(kind).map(ValueRef::Str),
+        }
+    }
+
+    /// An attribute's value.
+    #[inline]
+    fn value(&mut self) -> Result<ValueRef<'a>, Error> {
+        let kind = self.u8()?;
+        self.value_of(kind)
+    }
+
+    /// The user part of a JID: a string, never another JID.
+    #[inline]
+    fn user(&mut self) -> Result<TextRef<'a>, Error> {
+        match self.u8()? {
+            tag::LIST_EMPTY => Ok(TextRef::EMPTY),
+            kind => self.text(kind),
+        }
+    }
+
+    fn jid(&mut self, kind: u8) -> Result<JidRef<'a>, Error> {
+        match kind {
+            tag::JID_PAIR => {
+                let user = self.user()?;
+                Ok(JidRef { user, server: self.server()?, device: 0, integrator: 0 })
+            }
+            tag::AD_JID => {
+                let server = match self.u8()? {
+                    0 => Server::Whatsapp,
+                    1 => Server::Lid,
+                    128 => Server::Hosted,
+                    129 => Server::HostedLid,
+                    domain => return self.fail(Malformed::Domain(domain)),
+                };
+                let device = u16::from(self.u8()?);
+                Ok(JidRef { user: self.user()?, server: ServerRef::Known(server), device, integrator: 0 })
+            }
+            tag::FB_JID => {
+                let user = self.user()?;
+                let device = self.u16()?;
+                let kind = self.u8()?;
+                if self.text(kind)? != *"msgr" {
+                    return self.fail(Malformed::FbServer);
+                }
+                Ok(JidRef { user, server: ServerRef::Known(Server::Msgr), device, integrator: 0 })
+            }
+            _ => {
+                let user = self.user()?;
+                let device = self.u16()?;
+                let integrator = self.u16()?;
+                // Some writers leave the server out.
+                if let Some(rest) = self.rest.strip_prefix(b"\xfc\x07interop") {
+                    self.rest = rest;
+                }
+                Ok(JidRef { user, server: ServerRef::Known(Server::Interop), device, integrator })
+            }
+        }
+    }
+
+    #[inline]
+    fn server(&mut self) -> Result<ServerRef<'a>, Error> {
+        let kind = self.u8()?;
+        if kind == tag::S_WHATSAPP_NET {
+            return Ok(ServerRef::Known(Server::Whatsapp));
+        }
+        if kind == tag::LIST_EMPTY {
+            return self.fail(Malformed::NoServer);
+        }
+        let text = self.text(kind)?;
+        if text.is_empty() {
+            return self.fail(Malformed::NoServer);
+        }
+        Ok(text.as_str().and_then(Server::parse).map_or(ServerRef::Other(text), ServerRef::Known))
+    }
+
+    #[inline]
+    fn list_size(&mut self, kind: u8) -> Result<usize, Error> {
+        match kind {
+            tag::LIST_8 => self.u8().map(usize::from),
+            tag::LIST_16 => self.u16().map(usize::from),
+            tag::LIST_EMPTY => Ok(0),
+            _ => self.fail(Malformed::NotAList(kind)),
+        }
+    }
+
+    /// A node's tag, its number of attributes and whether it has content.
+    #[inline]
+    pub(super) fn head(&mut self) -> Result<(TextRef<'a>, usize, bool), Error> {
+        let kind = self.u8()?;
+        let size = self.list_size(kind)?;
+        if size == 0 {
+            return self.fail(Malformed::EmptyNode);
+        }
+        let name = self.name()?;
+        Ok((name, (size - 1) / 2, size % 2 == 0))
+    }
+
+    #[inline]
+    pub(super) fn attribute(&mut self) -> Result<(TextRef<'a>, ValueRef<'a>), Error> {
+        let name = self.name()?;
+        Ok((name, self.value()?))
+    }
+
+    #[inline]
+    pub(super) fn content(&mut self) -> Result<ContentHead<'a>, Error> {
+        match self.u8()? {
+            kind @ (tag::LIST_EMPTY | tag::LIST_8 | tag::LIST_16) => self.list_size(kind).map(ContentHead::Nodes),
+            kind @ tag::BINARY_8..=tag::BINARY_32 => self.binary(kind).map(ContentHead::Bytes),
+            kind => self.value_of(kind).map(ContentHead::Text),
+        }
+    }
+
+    /// Reads one whole node into `build`; the root has depth 1.
+    pub(super) fn node<B: Build<'a>>(&mut self, build: &mut B, depth: usize) -> Result<B::Node, Error> {
+        if depth > self.max_depth {
+            return Err(Error::Limit { what: Limited::Depth, max: self.max_depth });
+        }
+        let Some(left) = self.nodes_left.checked_sub(1) else {
+            return Err(Error::Limit { what: Limited::Nodes, max: self.max_nodes });
+        };
+        self.nodes_left = left;
+
+        let (tag, attrs, has_content) = self.head()?;
+        if attrs > self.max_attrs {
+            return Err(Error::Limit { what: Limited::Attributes, max: self.max_attrs });
+        }
+        if attrs * MIN_ATTR + self.owed > self.rest.len() {
+            return self.fail(Malformed::Truncated);
+        }
+        let mut open = build.open(tag, attrs);
+        if attrs <= FEW_ATTRS {
+            self.attributes::<B, FEW_ATTRS>(build, &mut open, attrs)?;
+        } else {
+            self.attributes::<B, MAX_ATTRS>(build, &mut open, attrs)?;
+        }
+
+        if has_content {
+            match self.content()? {
+                ContentHead::Bytes(bytes) => build.bytes(&mut open, bytes),
+                ContentHead::Text(value) => build.text(&mut open, value),
+                ContentHead::Nodes(count) => {
+                    self.owed += count * MIN_NODE;
+                    if self.owed > self.rest.len() {
+                        return self.fail(Malformed::Truncated);
+                    }
+                    if count > self.nodes_left {
+                        return Err(Error::Limit { what: Limited::Nodes, max: self.max_nodes });
+                    }
+                    build.list(&mut open, count);
+                    for _ in 0..count {
+                        self.owed -= MIN_NODE;
+                        let child = self.node(build, depth + 1)?;
+                        build.child(&mut open, child);
+                    }
+                }
+            }
+        }
+        Ok(build.close(open))
+    }
+
+    /// Reads `count` attributes, at most `N`, and refuses a repeated name.
+    #[inline]
+    fn attributes<B: Build<'a>, const N: usize>(
+        &mut self,
+        build: &mut B,
+        open: &mut B::Open,
+        count: usize,
+    ) -> Result<(), Error> {
+        let start = *self;
+        let mut seen = [0u16; N];
+        let mut unknown = 0;
+        for (i, slot) in (0..count).zip(0..N) {
+            debug_assert_eq!(i, slot);
+            let (name, value) = self.attribute()?;
+            let token = match name.0 {
+                TextRepr::Token(token) => Some(token),
+                TextRepr::Raw(text) => Token::find(text),
+                TextRepr::Packed(_) => None,
+            };
+            match token {
+                Some(token) => {
+                    let (before, rest) = seen.split_at_mut_checked(slot).unwrap_or_default();
+                    if before.contains(&token.index()) {
+                        return self.fail(Malformed::DuplicateAttribute);
+                    }
+                    if let Some(entry) = rest.first_mut() {
+                        *entry = token.index();
+                    }
+                }
+                None => unknown += 1,
+            }
+            build.attr(open, name, value);
+        }
+        if unknown > 1 { self.distinct(start, count) } else { Ok(()) }
+    }
+
+    /// Compares the names of `count` attributes from `start` with each other: for the few nodes with several names that
+    /// are no tokens. At most 256 names, so the work stays linear in the body.
+    #[cold]
+    fn distinct(&self, mut start: Self, count: usize) -> Result<(), Error> {
+        let mut names = [TextRef::EMPTY; MAX_ATTRS];
+        for i in 0..count {
+            let (name, _) = start.attribute()?;
+            if names.iter().take(i).any(|seen| *seen == name) {
+                return self.fail(Malformed::DuplicateAttribute);
+            }
+            if let Some(slot) = names.get_mut(i) {
+                *slot = name;
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes over a node that was checked before.
+    pub(super) fn skip_node(&mut self) -> Result<(), Error> {
+        self.node(&mut Check, 1)
+    }
+
+    /// The body must end here.
+    pub(super) fn end(&self) -> Result<(), Error> {
+        if self.rest.is_empty() { Ok(()) } else { self.fail(Malformed::Trailing) }
+    }
+}
