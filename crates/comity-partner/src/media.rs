@@ -1,0 +1,144 @@
+//! The media host: takes encrypted files from the partner's clients, serves them to the gatekeeper (PROTOCOL §10).
+
+use crate::auth::Authenticator;
+use crate::gatekeeper::Gatekeeper;
+use crate::limits::{FILE_CHUNK, UPLOAD_IDLE, UPLOAD_TOTAL};
+use crate::store::{MediaStore, StorageReference, StoreError};
+use crate::{Problem, range};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONNECTION, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    HeaderMap, HeaderValue, IF_RANGE, LOCATION, RANGE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use comity_core::Redacted;
+use futures_util::StreamExt as _;
+use serde_json::json;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio_util::io::ReaderStream;
+
+/// `POST /v1/media` (the authenticated user's upload: streamed, `Content-Length` required; answers 201
+/// `{"storage_reference":"…"}`) and `GET /media/{storage_reference}` (for the gatekeeper; open to all who know the
+/// reference if `gatekeeper` is `None`).
+pub fn media_router(store: Arc<MediaStore>, users: Arc<dyn Authenticator>, gatekeeper: Option<Gatekeeper>) -> Router {
+    Router::new()
+        .route("/v1/media", post(upload))
+        .route("/media/{storage_reference}", get(download))
+        .with_state(MediaState { store, users, gatekeeper })
+}
+
+#[derive(Clone)]
+struct MediaState {
+    store: Arc<MediaStore>,
+    users: Arc<dyn Authenticator>,
+    gatekeeper: Option<Gatekeeper>,
+}
+
+fn busy() -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many transfers at once")
+        .with_header(RETRY_AFTER, HeaderValue::from_static("2"))
+}
+
+fn failed(error: &StoreError) -> Problem {
+    match error {
+        StoreError::Full => Problem::new(StatusCode::INSUFFICIENT_STORAGE, "the media host is full"),
+        StoreError::TooLarge => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the file is larger than allowed"),
+        StoreError::Length => Problem::new(StatusCode::BAD_REQUEST, "the body is not as long as Content-Length says"),
+        StoreError::Io(error) => {
+            tracing::error!(%error, "media storage failed");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the storage failed")
+        }
+    }
+}
+
+async fn upload(State(state): State<MediaState>, request: Request) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let user = state.users.authenticate(&parts.headers).await?;
+    let len = parts.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    let len = len.ok_or_else(|| Problem::new(StatusCode::LENGTH_REQUIRED, "Content-Length is required"))?;
+    let _permit = state.store.upload_permit().ok_or_else(busy)?;
+    let receive = async {
+        let mut file = state.store.create(len).await.map_err(|e| failed(&e))?;
+        let mut chunks = body.into_data_stream();
+        loop {
+            let chunk = tokio::time::timeout(UPLOAD_IDLE, chunks.next()).await.map_err(|_| slow())?;
+            match chunk {
+                None => break,
+                Some(Ok(chunk)) => file.write(&chunk).await.map_err(|e| failed(&e))?,
+                Some(Err(_)) => return Err(Problem::new(StatusCode::BAD_REQUEST, "the upload broke off")),
+            }
+        }
+        file.commit().await.map_err(|e| failed(&e))
+    };
+    let reference = tokio::time::timeout(UPLOAD_TOTAL, receive).await.map_err(|_| slow())??;
+    tracing::info!(user = %Redacted(&user), bytes = len, "media stored");
+    let location = HeaderValue::try_from(format!("/media/{reference}"))
+        .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the reference is not a path"))?;
+    let headers = [(LOCATION, location), (CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    let body = json!({"storage_reference": reference.as_str()}).to_string();
+    Ok((StatusCode::CREATED, headers, body).into_response())
+}
+
+fn slow() -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "the upload was too slow")
+        .with_header(CONNECTION, HeaderValue::from_static("close"))
+}
+
+async fn download(
+    State(state): State<MediaState>,
+    Path(reference): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if let Some(gatekeeper) = &state.gatekeeper {
+        gatekeeper.authorize(&headers).await?;
+    }
+    let not_found = || Problem::new(StatusCode::NOT_FOUND, "there is no such media");
+    let reference: StorageReference = reference.parse().map_err(|()| not_found())?;
+    let permit = state.store.download_permit().ok_or_else(busy)?;
+    let (mut file, len) = state.store.open(&reference).await.map_err(|e| failed(&e))?.ok_or_else(not_found)?;
+
+    // If-Range can only ask for a validator that was never given: the whole file, then (RFC 9110 §13.1.5).
+    let range = headers.get(RANGE).filter(|_| !headers.contains_key(IF_RANGE)).and_then(|v| v.to_str().ok());
+    let (status, from, count) = match range.map_or(range::Wanted::All, |r| range::parse(r, len)) {
+        range::Wanted::All => (StatusCode::OK, 0, len),
+        range::Wanted::Part { from, count } => (StatusCode::PARTIAL_CONTENT, from, count),
+        range::Wanted::Nothing => {
+            let problem = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "the file is shorter than that");
+            return Err(match HeaderValue::try_from(format!("bytes */{len}")) {
+                Ok(value) => problem.with_header(CONTENT_RANGE, value),
+                Err(_) => problem,
+            });
+        }
+    };
+    let io = |error| failed(&StoreError::Io(error));
+    if from > 0 {
+        file.seek(std::io::SeekFrom::Start(from)).await.map_err(io)?;
+    }
+    // The permit lives as long as the body; hyper asks for the next chunk when the last one is on its way.
+    let chunks = ReaderStream::with_capacity(file.take(count), FILE_CHUNK).map(move |chunk| {
+        let _held = &permit;
+        chunk
+    });
+    let mut response = Response::new(Body::from_stream(chunks));
+    *response.status_mut() = status;
+    let out = response.headers_mut();
+    out.insert(CONTENT_LENGTH, HeaderValue::from(count));
+    out.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    out.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    out.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    out.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    out.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    if status == StatusCode::PARTIAL_CONTENT {
+        let last = from + count - 1; // a part is never empty
+        if let Ok(value) = HeaderValue::try_from(format!("bytes {from}-{last}/{len}")) {
+            out.insert(CONTENT_RANGE, value);
+        }
+    }
+    tracing::debug!(bytes = count, "media served");
+    Ok(response)
+}

@@ -1,0 +1,48 @@
+//! Errors as problem details (RFC 9457).
+
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+/// An error answer: `application/problem+json` with `type`, `title`, `status` and `detail`. The detail is for a developer
+/// and never repeats what was sent.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    status: StatusCode,
+    detail: &'static str,
+    headers: HeaderMap,
+}
+
+impl Problem {
+    /// A problem of that status.
+    pub fn new(status: StatusCode, detail: &'static str) -> Self {
+        Self { status, detail, headers: HeaderMap::new() }
+    }
+
+    /// With another header.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// The HTTP status.
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+        });
+        let mut headers = self.headers;
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        (self.status, headers, body.to_string()).into_response()
+    }
+}

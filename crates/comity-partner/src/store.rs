@@ -1,0 +1,252 @@
+//! Media files on disk: complete and durable, or not there (PROTOCOL §10).
+
+use crate::clock;
+use crate::limits::FILE_CHUNK;
+use base64::Engine as _;
+use core::fmt;
+use core::str::FromStr;
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+use rand_core::Rng as _;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::fs;
+use tokio::io::{AsyncWriteExt as _, BufWriter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A stored file's name, `^[A-Za-z0-9_-]{16,128}$`; ours have 192 random bits, so that it cannot be guessed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StorageReference(String);
+
+impl StorageReference {
+    fn random() -> Self {
+        let mut bytes = [0; 24];
+        rand_core::UnwrapErr(getrandom::SysRng).fill_bytes(&mut bytes);
+        Self(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for StorageReference {
+    type Err = ();
+
+    fn from_str(s: &str) -> Result<Self, ()> {
+        let ok =
+            (16..=128).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        if ok { Ok(Self(s.into())) } else { Err(()) }
+    }
+}
+
+impl fmt::Display for StorageReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for StorageReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StorageReference(..)") // whoever knows it may know where to fetch the file
+    }
+}
+
+/// Why a file was not stored or read.
+#[derive(Debug)]
+pub(crate) enum StoreError {
+    TooLarge,
+    Full,
+    Length,
+    Io(io::Error),
+}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+/// How much a [`MediaStore`] takes.
+#[derive(Clone, Copy, Debug)]
+pub struct MediaLimits {
+    /// Largest file.
+    pub max_len: u64,
+    /// All files together.
+    pub max_total: u64,
+    /// How long files are kept.
+    pub retention: Duration,
+    /// Uploads at once.
+    pub uploads: usize,
+    /// Downloads at once.
+    pub downloads: usize,
+}
+
+/// A directory of media files. One process uses it at a time.
+#[derive(Debug)]
+pub struct MediaStore {
+    files: PathBuf,
+    partial: PathBuf,
+    limits: MediaLimits,
+    /// Bytes stored and promised to uploads under way.
+    used: AtomicU64,
+    uploads: Arc<Semaphore>,
+    downloads: Arc<Semaphore>,
+}
+
+impl MediaStore {
+    /// Opens the store in `dir`, made if missing; uploads that a crash left unfinished are removed.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub async fn open_dir(dir: &Path, limits: MediaLimits) -> io::Result<Self> {
+        let (files, partial) = (dir.join("files"), dir.join("partial"));
+        for path in [&files, &partial] {
+            fs::create_dir_all(path).await?;
+        }
+        let mut left = fs::read_dir(&partial).await?;
+        while let Some(entry) = left.next_entry().await? {
+            fs::remove_file(entry.path()).await?;
+        }
+        let mut used: u64 = 0;
+        let mut kept = fs::read_dir(&files).await?;
+        while let Some(entry) = kept.next_entry().await? {
+            used = used.saturating_add(entry.metadata().await?.len());
+        }
+        Ok(Self {
+            files,
+            partial,
+            limits,
+            used: AtomicU64::new(used),
+            uploads: Arc::new(Semaphore::new(limits.uploads.min(Semaphore::MAX_PERMITS))),
+            downloads: Arc::new(Semaphore::new(limits.downloads.min(Semaphore::MAX_PERMITS))),
+        })
+    }
+
+    pub(crate) fn upload_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.uploads).try_acquire_owned().ok()
+    }
+
+    pub(crate) fn download_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.downloads).try_acquire_owned().ok()
+    }
+
+    /// Begins a file of exactly `len` bytes; its room is set aside first.
+    pub(crate) async fn create(self: &Arc<Self>, len: u64) -> Result<Upload, StoreError> {
+        if len > self.limits.max_len {
+            return Err(StoreError::TooLarge);
+        }
+        let fits = |used: u64| used.checked_add(len).filter(|sum| *sum <= self.limits.max_total);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|_| StoreError::Full)?;
+        let reference = StorageReference::random();
+        // From here on the drop of `upload` gives the room back.
+        let mut upload = Upload {
+            path: self.partial.join(reference.as_str()),
+            reference,
+            store: Arc::clone(self),
+            len,
+            left: len,
+            file: None,
+            committed: false,
+        };
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        options.mode(0o600);
+        let mut file = options.open(&upload.path).await?;
+        file.set_max_buf_size(FILE_CHUNK);
+        upload.file = Some(BufWriter::with_capacity(FILE_CHUNK, file));
+        Ok(upload)
+    }
+
+    /// A stored file and its length.
+    pub(crate) async fn open(&self, reference: &StorageReference) -> Result<Option<(fs::File, u64)>, StoreError> {
+        match fs::File::open(self.files.join(reference.as_str())).await {
+            Ok(file) => {
+                let len = file.metadata().await?.len();
+                Ok(Some((file, len)))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes files older than the retention; says how many.
+    ///
+    /// # Errors
+    /// As the file system says; what was removed before stays removed.
+    pub async fn sweep(&self) -> io::Result<usize> {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(clock::now().as_millis());
+        let mut removed = 0;
+        let mut files = fs::read_dir(&self.files).await?;
+        while let Some(entry) = files.next_entry().await? {
+            let meta = entry.metadata().await?;
+            if now.duration_since(meta.modified()?).is_ok_and(|age| age > self.limits.retention) {
+                fs::remove_file(entry.path()).await?;
+                self.give_back(meta.len());
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn give_back(&self, len: u64) {
+        let _previous =
+            self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(used.saturating_sub(len)));
+    }
+}
+
+/// A file on its way in; dropped before [`commit`](Self::commit), it leaves nothing behind.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    store: Arc<MediaStore>,
+    reference: StorageReference,
+    path: PathBuf,
+    len: u64,
+    left: u64,
+    file: Option<BufWriter<fs::File>>,
+    committed: bool,
+}
+
+impl Upload {
+    pub(crate) async fn write(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
+        self.left = self.left.checked_sub(chunk.len() as u64).ok_or(StoreError::Length)?;
+        if let Some(file) = &mut self.file {
+            file.write_all(chunk).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the file durable, then visible; only then is its reference known to anyone.
+    pub(crate) async fn commit(mut self) -> Result<StorageReference, StoreError> {
+        if self.left != 0 {
+            return Err(StoreError::Length);
+        }
+        if let Some(mut file) = self.file.take() {
+            file.flush().await?;
+            file.get_ref().sync_all().await?;
+        }
+        // One system call, not awaited: a commit cancelled between it and the next line would be counted wrongly.
+        std::fs::rename(&self.path, self.store.files.join(self.reference.as_str()))?;
+        self.committed = true;
+        // The directory's entry, too.
+        fs::File::open(&self.store.files).await?.sync_all().await?;
+        Ok(self.reference.clone())
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.committed {
+            self.store.give_back(self.len);
+            // One unlink; a drop cannot wait for a thread, and what it misses the next start removes.
+            let _gone = std::fs::remove_file(&self.path);
+        }
+    }
+}
