@@ -1,8 +1,8 @@
 //! The transport of the interop protocol: frames, Noise handshakes, server certificates, transport ciphers
 //! (PROTOCOL §5.1 to §5.3).
 //!
-//! No I/O: bytes go in, bytes come out; time and randomness are arguments. The feature `tokio` adds an adapter for byte
-//! streams, [`io`].
+//! No I/O: bytes go in, bytes come out; time and randomness are arguments. The feature `tokio` adds `io`, an adapter
+//! for byte streams, and `websocket` one for WebSockets on top.
 //!
 //! A handshake is a value that each step consumes: [`Initiator`] → [`Established`] at the client, [`Responder`] →
 //! [`Step`] → [`Accepted`] at the server. Only the last has a [`Transport`], so sending too early does not compile, and a
@@ -18,6 +18,8 @@ pub mod cert;
 mod error;
 pub mod frame;
 mod initiator;
+#[cfg(feature = "tokio")]
+pub mod io;
 mod keys;
 pub mod limits;
 mod profile;

@@ -27,8 +27,18 @@ pub const MAX_EDGE_ROUTING: usize = 512;
 /// Last value of a direction's message counter.
 pub const MAX_COUNTER: u64 = u32::MAX as u64;
 
-/// Bytes sealed and not yet written above which a writer refuses more: two frames of the largest size.
-pub const MAX_WRITE_QUEUE: usize = 2 * (MAX_FRAME + FRAME_HEADER);
+/// Bytes sealed and not yet written from which on a writer refuses more: a frame of the largest size.
+pub const MAX_WRITE_QUEUE: usize = MAX_FRAME + FRAME_HEADER;
+
+/// Buffer that an idle connection keeps in each direction.
+pub const IDLE_BUFFER: usize = 1024;
+
+/// Most that is read at once before as much has arrived: what a declared length may cost.
+pub const MAX_READ: usize = 8 * 1024;
+
+/// Longest WebSocket message, either way: the peer may cut a frame over several. It bounds what a peer that has not logged
+/// in can make the WebSocket layer hold.
+pub const MAX_WEBSOCKET_MESSAGE: usize = 256 * 1024;
 
 /// How long a handshake may take, from the first byte to the last.
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);

@@ -1,0 +1,85 @@
+//! The sending half: messages to frames, many frames to one write.
+
+use crate::limits::{IDLE_BUFFER, MAX_WRITE_QUEUE};
+use crate::{Error, Sealer};
+use bytes::BytesMut;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+
+/// Sends messages: the writing half of a connection.
+#[derive(Debug)]
+pub struct MessageWriter<W> {
+    io: W,
+    sealer: Sealer,
+    out: BytesMut,
+}
+
+impl<W: AsyncWrite + Unpin> MessageWriter<W> {
+    pub(super) fn new(io: W, sealer: Sealer) -> Self {
+        Self { io, sealer, out: BytesMut::new() }
+    }
+
+    /// Seals `plaintext` as one frame for the next [`flush`](Self::flush).
+    ///
+    /// # Errors
+    /// [`Error::WriteQueueFull`] while [`MAX_WRITE_QUEUE`] bytes wait, and those of [`Sealer::seal_frame`]; nothing is
+    /// queued.
+    pub fn queue(&mut self, plaintext: &[u8]) -> Result<(), Error> {
+        self.check()?;
+        self.sealer.seal_frame(plaintext, &mut self.out)
+    }
+
+    /// As [`queue`](Self::queue), with the plaintext that `write` appends to the buffer it is given.
+    ///
+    /// # Errors
+    /// As [`queue`](Self::queue), and [`Error::Misuse`] if `write` shortens the buffer.
+    pub fn queue_with(&mut self, write: impl FnOnce(&mut BytesMut)) -> Result<(), Error> {
+        self.check()?;
+        self.sealer.seal_frame_with(&mut self.out, write)
+    }
+
+    /// Writes what is queued, with as few system calls as the stream allows.
+    ///
+    /// Cancel-safe: what is not written stays queued, and the next flush goes on where this one stopped.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the end of the connection.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        self.io.write_all_buf(&mut self.out).await?;
+        if self.out.capacity() > IDLE_BUFFER {
+            self.out = BytesMut::new();
+        }
+        self.io.flush().await?;
+        Ok(())
+    }
+
+    /// Queues and flushes one message. If it is cancelled the message is sent by the next flush.
+    ///
+    /// # Errors
+    /// As [`queue`](Self::queue) and [`flush`](Self::flush).
+    pub async fn send(&mut self, plaintext: &[u8]) -> Result<(), Error> {
+        self.queue(plaintext)?;
+        self.flush().await
+    }
+
+    /// Bytes sealed and not yet written.
+    pub fn queued(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Flushes, then ends the stream. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub async fn shutdown(&mut self) -> Result<(), Error> {
+        self.flush().await?;
+        self.io.shutdown().await?;
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.out.len() >= MAX_WRITE_QUEUE {
+            return Err(Error::WriteQueueFull { limit: MAX_WRITE_QUEUE });
+        }
+        Ok(())
+    }
+}
