@@ -40,7 +40,7 @@ const LOW_ORDER: [[u8; 32]; 12] = {
     ]
 };
 
-/// A Curve25519 public key that is not of low order.
+/// A Curve25519 public key in its one canonical encoding, not of low order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey([u8; 32]);
 
@@ -48,12 +48,17 @@ impl PublicKey {
     /// From the 32 raw bytes.
     ///
     /// # Errors
-    /// [`Error::LowOrderKey`] for the twelve low-order encodings, with or without the unused top bit.
+    /// [`Error::LowOrderKey`] for the twelve low-order encodings, with or without the unused top bit;
+    /// [`Error::Malformed`] for a second encoding of a key: what names a session would not name it alone.
     pub fn new(bytes: [u8; 32]) -> Result<Self, Error> {
         let mut masked = bytes;
         masked[31] &= 0x7f;
         if LOW_ORDER.contains(&bytes) || LOW_ORDER.contains(&masked) {
             return Err(Error::LowOrderKey);
+        }
+        let [first, middle @ .., last] = &masked;
+        if masked != bytes || (*first >= 0xed && *last == 0x7f && middle.iter().all(|b| *b == 0xff)) {
+            return Err(Error::Malformed("public key not in canonical form"));
         }
         Ok(Self(bytes))
     }

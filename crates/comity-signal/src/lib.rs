@@ -22,6 +22,8 @@ mod padding;
 mod records;
 mod session;
 mod suite;
+#[cfg(feature = "tests")]
+pub mod suite_tests;
 pub mod wire;
 pub mod xeddsa;
 

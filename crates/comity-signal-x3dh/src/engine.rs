@@ -1,0 +1,249 @@
+//! The engine's stores over a snapshot, and the one place where it runs.
+
+use crate::convert::{error, key, pair};
+use crate::identity_of;
+use async_trait::async_trait;
+use comity_signal::{Context, Error, PreKeys, PublicKey, State};
+use core::convert::Infallible;
+use core::future::Future;
+use core::pin::pin;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::{Poll, Waker};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, LazyLock};
+use wacore_libsignal::crypto::RustCryptoProvider;
+use wacore_libsignal::protocol as ws;
+use wacore_libsignal::protocol::SignalProtocolError as E;
+use wacore_libsignal::protocol::error::Result as EngineResult;
+use wacore_libsignal::protocol::{GenericSignedPreKey, PreKeyStore, SenderKeyStore, SessionStore, SignedPreKeyStore};
+use zeroize::Zeroizing;
+
+/// Whether the engine's process-wide crypto provider is the built-in one. It can be set once per process; the first
+/// call takes that one chance, so that nobody can put another beneath running sessions.
+static BUILT_IN_CRYPTO: LazyLock<bool> =
+    LazyLock::new(|| wacore_libsignal::crypto::set_crypto_provider(RustCryptoProvider).is_ok());
+
+/// Runs an engine call. Its stores are in memory, so that it is ready at the first poll; a panic ends here.
+pub(crate) fn run<T>(call: impl Future<Output = EngineResult<T>>) -> Result<T, Error> {
+    if !*BUILT_IN_CRYPTO {
+        return Err(Error::Engine("crypto provider replaced"));
+    }
+    let polled =
+        catch_unwind(AssertUnwindSafe(|| pin!(call).poll(&mut core::task::Context::from_waker(Waker::noop()))));
+    match polled {
+        Ok(Poll::Ready(result)) => result.map_err(error),
+        Ok(Poll::Pending) => Err(Error::Engine("a call that waits")),
+        Err(_) => Err(Error::Engine("panic in wacore-libsignal")),
+    }
+}
+
+/// The session record of one operation.
+pub(crate) struct Sessions(Option<ws::SessionRecord>);
+
+impl Sessions {
+    pub(crate) fn load(bytes: Option<&[u8]>) -> Result<Self, Error> {
+        let Some(bytes) = bytes else { return Ok(Self(None)) };
+        let mut record = ws::SessionRecord::deserialize(bytes).map_err(|_| Error::Corrupt("session"))?;
+        // Our commits are durable before the wire; a leased record would skip up to 64 counters at each load.
+        record.waive_counter_lease();
+        Ok(Self(Some(record)))
+    }
+
+    fn record(&self) -> Result<&ws::SessionRecord, Error> {
+        self.0.as_ref().ok_or(Error::Engine("no session stored"))
+    }
+
+    /// The identity of the current session: after a decrypt, the one that opened the message.
+    pub(crate) fn identity(&self) -> Result<PublicKey, Error> {
+        identity_of(self.record()?)
+    }
+
+    pub(crate) fn archive(&mut self) -> Result<(), Error> {
+        self.0.as_mut().map_or(Ok(()), |record| record.archive_current_state().map_err(error))
+    }
+
+    pub(crate) fn finish(self) -> Result<State, Error> {
+        Ok(Zeroizing::new(self.record()?.serialize().map_err(error)?))
+    }
+}
+
+#[async_trait]
+impl SessionStore for Sessions {
+    async fn load_session(&self, _: &ws::ProtocolAddress) -> EngineResult<Option<ws::SessionRecord>> {
+        Ok(self.0.clone())
+    }
+
+    async fn has_session(&self, _: &ws::ProtocolAddress) -> EngineResult<bool> {
+        Ok(self.0.is_some())
+    }
+
+    async fn store_session(&mut self, _: &ws::ProtocolAddress, mut record: ws::SessionRecord) -> EngineResult<()> {
+        // A record the engine made afresh still leases.
+        record.waive_counter_lease();
+        self.0 = Some(record);
+        Ok(())
+    }
+}
+
+/// Both identities of one operation. The engine may use no other one for the peer, archived sessions included.
+pub(crate) struct Identity {
+    ours: ws::IdentityKeyPair,
+    registration_id: u32,
+    theirs: ws::IdentityKey,
+}
+
+impl Identity {
+    pub(crate) fn new(context: &Context<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            ours: pair(context.identity)?.into(),
+            registration_id: context.registration_id,
+            theirs: ws::IdentityKey::new(key(&context.peer_identity)?),
+        })
+    }
+}
+
+#[async_trait]
+impl ws::IdentityKeyStore for Identity {
+    async fn get_identity_key_pair(&self) -> EngineResult<ws::IdentityKeyPair> {
+        Ok(self.ours.clone())
+    }
+
+    async fn get_local_registration_id(&self) -> EngineResult<u32> {
+        Ok(self.registration_id)
+    }
+
+    async fn save_identity(
+        &mut self,
+        address: &ws::ProtocolAddress,
+        identity: &ws::IdentityKey,
+    ) -> EngineResult<ws::IdentityChange> {
+        // The engine saves the identity of an archived session without asking whether it is trusted.
+        if *identity == self.theirs {
+            Ok(ws::IdentityChange::NewOrUnchanged)
+        } else {
+            Err(E::UntrustedIdentity(address.clone()))
+        }
+    }
+
+    async fn is_trusted_identity(
+        &self,
+        _: &ws::ProtocolAddress,
+        identity: &ws::IdentityKey,
+        _: ws::Direction,
+    ) -> EngineResult<bool> {
+        Ok(*identity == self.theirs)
+    }
+
+    async fn get_identity(&self, _: &ws::ProtocolAddress) -> EngineResult<Option<ws::IdentityKey>> {
+        Ok(Some(self.theirs))
+    }
+}
+
+/// The pre-keys that a message names, and whether the engine asked for the signed one: it does when it builds a session.
+#[derive(Clone)]
+pub(crate) struct Keys {
+    one_time: Option<(u32, ws::KeyPair)>,
+    signed: Option<(u32, ws::KeyPair, [u8; 64])>,
+    asked: Arc<AtomicBool>,
+}
+
+impl Keys {
+    pub(crate) fn new(keys: &PreKeys) -> Result<Self, Error> {
+        Ok(Self {
+            one_time: keys.one_time.as_ref().map(|(id, k)| Ok::<_, Error>((*id, pair(k)?))).transpose()?,
+            signed: keys.signed.as_ref().map(|(id, k, sig)| Ok::<_, Error>((*id, pair(k)?, *sig))).transpose()?,
+            asked: Arc::default(),
+        })
+    }
+
+    pub(crate) fn was_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl PreKeyStore for Keys {
+    async fn get_pre_key(&self, id: ws::PreKeyId) -> EngineResult<ws::PreKeyRecord> {
+        match &self.one_time {
+            Some((have, pair)) if *have == u32::from(id) => Ok(ws::PreKeyRecord::new(id, pair)),
+            _ => Err(E::InvalidPreKeyId),
+        }
+    }
+
+    async fn save_pre_key(&mut self, _: ws::PreKeyId, _: &ws::PreKeyRecord) -> EngineResult<()> {
+        Ok(())
+    }
+
+    async fn remove_pre_key(&mut self, _: ws::PreKeyId) -> EngineResult<()> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl SignedPreKeyStore for Keys {
+    async fn get_signed_pre_key(&self, id: ws::SignedPreKeyId) -> EngineResult<ws::SignedPreKeyRecord> {
+        self.asked.store(true, Ordering::Relaxed);
+        match &self.signed {
+            Some((have, pair, signature)) if *have == u32::from(id) => {
+                Ok(ws::SignedPreKeyRecord::new(id, ws::Timestamp::from_epoch_millis(0), pair, signature))
+            }
+            _ => Err(E::InvalidSignedPreKeyId),
+        }
+    }
+
+    async fn save_signed_pre_key(&mut self, _: ws::SignedPreKeyId, _: &ws::SignedPreKeyRecord) -> EngineResult<()> {
+        Ok(())
+    }
+}
+
+/// The sender-key record of one operation.
+pub(crate) struct SenderKeys(Option<ws::SenderKeyRecord>);
+
+impl SenderKeys {
+    pub(crate) fn load(bytes: Option<&[u8]>) -> Result<Self, Error> {
+        let Some(bytes) = bytes else { return Ok(Self(None)) };
+        let mut record = ws::SenderKeyRecord::deserialize(bytes).map_err(|_| Error::Corrupt("sender key"))?;
+        record.waive_counter_lease().map_err(|_| Error::Corrupt("sender key"))?;
+        Ok(Self(Some(record)))
+    }
+
+    pub(crate) fn finish(self) -> Result<State, Error> {
+        let record = self.0.ok_or(Error::Engine("no sender key stored"))?;
+        Ok(Zeroizing::new(record.serialize().map_err(error)?))
+    }
+}
+
+#[async_trait]
+impl SenderKeyStore for SenderKeys {
+    async fn store_sender_key(&mut self, _: &ws::SenderKeyName, mut record: ws::SenderKeyRecord) -> EngineResult<()> {
+        record.waive_counter_lease()?;
+        self.0 = Some(record);
+        Ok(())
+    }
+
+    async fn load_sender_key(&self, _: &ws::SenderKeyName) -> EngineResult<Option<ws::SenderKeyRecord>> {
+        Ok(self.0.clone())
+    }
+}
+
+/// For calls that draw nothing: what they would draw is zeros.
+pub(crate) struct NoRng;
+
+impl rand_core::TryRng for NoRng {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok(0)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(0)
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
+        out.fill(0);
+        Ok(())
+    }
+}
+
+impl rand_core::TryCryptoRng for NoRng {}

@@ -1,0 +1,5 @@
+//! The generic suite tests on message version 3.
+
+comity_signal::suite_tests!(one_to_one; comity_signal_x3dh::X3dh);
+comity_signal::suite_tests!(pre_keys; comity_signal_x3dh::X3dh);
+comity_signal::suite_tests!(groups; comity_signal_x3dh::X3dh);
