@@ -6,7 +6,7 @@ use crate::limits::{FILE_CHUNK, UPLOAD_IDLE, UPLOAD_TOTAL};
 use crate::store::{MediaStore, StorageReference, StoreError};
 use crate::{Problem, range};
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{
@@ -59,7 +59,7 @@ fn failed(error: &StoreError) -> Problem {
 async fn upload(State(state): State<MediaState>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let user = state.users.authenticate(&parts.headers).await?;
-    let len = parts.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    let len = body.size_hint().exact(); // what Content-Length says, or 0 for a request that ends with its head
     let len = len.ok_or_else(|| Problem::new(StatusCode::LENGTH_REQUIRED, "Content-Length is required"))?;
     let _permit = state.store.upload_permit().ok_or_else(busy)?;
     let receive = async {

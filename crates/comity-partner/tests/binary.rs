@@ -1,0 +1,147 @@
+//! The binary: its ready line, its memory under a large file, its end on SIGTERM, its messages on a wrong configuration.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test"
+)]
+
+use futures_util::StreamExt;
+use reqwest::{Body, Client, StatusCode};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Output, Stdio};
+
+const USERS: &str = "[[users]]\nid = 'alice@partner.test'\nsecret = 's3cret-value'\n";
+
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_comity-partner"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("COMITY_PARTNER_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn peak_memory(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
+}
+
+#[tokio::test]
+async fn large_media_in_flat_memory_and_a_graceful_end() {
+    const CHUNK: usize = 1 << 20;
+    const CHUNKS: usize = 64;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("partner.toml");
+    std::fs::write(&path, format!("listen = '127.0.0.1:9'\nrequire_bearer = false\nsandbox = true\n{USERS}")).unwrap();
+    // File < environment < flag.
+    let mut child = command()
+        .arg("--config")
+        .arg(&path)
+        .env("COMITY_PARTNER_DATA_DIR", dir.path().join("data"))
+        .env("COMITY_PARTNER_LISTEN", "127.0.0.1:10")
+        .args(["--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let origin = line.strip_prefix("ready partner http=").and_then(|l| l.strip_suffix('\n')).unwrap().to_owned();
+    let pid = child.id();
+    let mut child = Running(child);
+    let http = Client::builder().no_proxy().build().unwrap();
+    assert_eq!(http.get(format!("{origin}/livez")).send().await.unwrap().text().await.unwrap(), "ok");
+    let before = peak_memory(pid);
+
+    let chunk: Vec<u8> = (0..CHUNK).map(|i| (i * 7 % 253) as u8).collect();
+    let mut sent = Sha256::new();
+    (0..CHUNKS).for_each(|_| sent.update(&chunk));
+    let source = futures_util::stream::iter((0..CHUNKS).map(move |_| Ok::<_, std::io::Error>(chunk.clone())));
+    let answer = http
+        .post(format!("{origin}/v1/media"))
+        .basic_auth("alice@partner.test", Some("s3cret-value"))
+        .header("content-length", CHUNK * CHUNKS)
+        .body(Body::wrap_stream(source))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), StatusCode::CREATED);
+    let reference = answer.json::<Value>().await.unwrap()["storage_reference"].as_str().unwrap().to_owned();
+
+    let answer = http.get(format!("{origin}/media/{reference}")).send().await.unwrap();
+    assert_eq!(answer.content_length(), Some((CHUNK * CHUNKS) as u64));
+    let mut received = Sha256::new();
+    let mut chunks = answer.bytes_stream();
+    while let Some(chunk) = chunks.next().await {
+        received.update(chunk.unwrap());
+    }
+    assert_eq!(sent.finalize(), received.finalize());
+    if let (Some(before), Some(after)) = (before, peak_memory(pid)) {
+        assert!(after - before < 16 * 1024, "grew from {before} to {after} kB over a file of 65536 kB");
+    }
+
+    #[cfg(unix)]
+    {
+        assert!(Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap().success());
+        assert!(child.0.wait().unwrap().success());
+        let mut log = String::new();
+        child.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        assert!(log.contains("media stored"), "{log}");
+        assert!(!log.contains("alice") && !log.contains("s3cret") && !log.contains(&reference), "{log}");
+    }
+}
+
+fn check(text: &str) -> Output {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("partner.toml");
+    std::fs::write(&path, text).unwrap();
+    command().arg("--config").arg(&path).arg("--check-config").output().unwrap()
+}
+
+#[test]
+fn configuration_is_checked() {
+    let good = check(&format!("sandbox = true\n{USERS}"));
+    assert!(good.status.success());
+    assert_eq!(good.stdout, b"configuration ok: 1 users\n");
+    let https = "origin = 'https://partner.example'\ngatekeeper_jwks_url = 'https://gk.example/.well-known/jwks'\n";
+    assert!(check(https).status.success());
+
+    for (text, part) in [
+        ("sandbox = true\nlisten = 'nowhere'\n".to_owned(), "line 2"),
+        ("colour = 'blue'\n".to_owned(), "unknown field"),
+        (String::new(), "origin is required"),
+        ("origin = 'http://partner.example'\n".to_owned(), "https"),
+        ("origin = 'https://partner.example/'\n".to_owned(), "written https://partner.example"),
+        ("origin = 'https://partner.example'\n".to_owned(), "gatekeeper_jwks_url must be https"),
+        (format!("sandbox = true\n{USERS}{USERS}"), "user number 2: "),
+        ("sandbox = true\n[[users]]\nid = 'a:b'\nsecret = 'x'\n".to_owned(), "':'"),
+        ("sandbox = true\n[[users]]\nid = 'a'\n".to_owned(), "either secret or secret_sha256"),
+        ("sandbox = true\n[[users]]\nid = 'a'\nsecret_sha256 = 'zz'\n".to_owned(), "64 hexadecimal"),
+        ("sandbox = true\n[[users]]\nid = 'a'\nsecret = ['s3cret-value'\n".to_owned(), "line"),
+        ("sandbox = true\nmax_uploads = 0\n".to_owned(), "a limit is 0"),
+    ] {
+        let output = check(&text);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{text}");
+        assert!(said.contains(part), "{text:?} gave {said:?}");
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+    let missing = command().args(["--config", "/nonexistent/partner.toml"]).output().unwrap();
+    assert!(String::from_utf8(missing.stderr).unwrap().contains("cannot open /nonexistent/partner.toml"));
+    let version = command().arg("--version").output().unwrap();
+    assert_eq!(version.stdout, format!("comity-partner {}\n", env!("CARGO_PKG_VERSION")).as_bytes());
+}

@@ -1,0 +1,438 @@
+//! The ready server on a real listener: every endpoint, with right and wrong callers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test"
+)]
+
+use axum::Router;
+use axum::routing::get;
+use comity_core::Timestamp;
+use comity_identity::{Algorithm, BearerIssuer, Jwks, JwksCache, SigningKey, TokenVerifier, WHATSAPP, jkt, jwks_url};
+use comity_partner::{Config, Server};
+use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::oneshot;
+
+const ALICE: &str = "alice@partner.test";
+const SECRET: &str = "correct horse";
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64)
+}
+
+/// A gatekeeper's JWKS endpoint that counts its callers.
+struct Keys {
+    url: String,
+    issuer: BearerIssuer,
+    fetches: Arc<AtomicUsize>,
+}
+
+async fn keys() -> Keys {
+    let issuer = BearerIssuer::new(WHATSAPP, SigningKey::generate(Algorithm::Rs256).unwrap());
+    let json = Jwks::new([issuer.public()]).unwrap().to_json();
+    let fetches = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&fetches);
+    let route = get(async move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+        json.clone()
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/.well-known/jwks", listener.local_addr().unwrap());
+    tokio::spawn(async { axum::serve(listener, Router::new().route("/.well-known/jwks", route)).await });
+    Keys { url, issuer, fetches }
+}
+
+struct Partner {
+    origin: String,
+    keys: Keys,
+    http: Client,
+    dir: TempDir,
+    stop: Option<oneshot::Sender<()>>,
+    served: tokio::task::JoinHandle<()>,
+}
+
+fn config(dir: &TempDir, jwks_url: &str, change: &str) -> Config {
+    let text = format!(
+        "listen = '127.0.0.1:0'\nsandbox = true\ndata_dir = '{}'\ngatekeeper_jwks_url = '{jwks_url}'\n{change}\n\
+         [[users]]\nid = '{ALICE}'\nsecret = '{SECRET}'\n\
+         [[users]]\nid = '+4915'\nsecret_sha256 = '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08'\n",
+        dir.path().join("data").display()
+    );
+    let path = dir.path().join("partner.toml");
+    std::fs::write(&path, text).unwrap();
+    Config::read(&path).unwrap()
+}
+
+async fn partner(change: &str) -> Partner {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = keys().await;
+    let server = Server::bind(&config(&dir, &keys.url, change)).await.unwrap();
+    let origin = format!("http://{}", server.local_addr());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let served = tokio::spawn(server.serve(async {
+        let _ = stopped.await;
+    }));
+    let http = Client::builder().no_proxy().build().unwrap();
+    Partner { origin, keys, http, dir, stop: Some(stop), served }
+}
+
+impl Partner {
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.origin)
+    }
+
+    fn bearer(&self) -> String {
+        self.keys.issuer.issue(&self.origin, now()).unwrap()
+    }
+
+    async fn push(&self, bearer: &str, body: &str) -> Response {
+        let request = self.http.post(self.url("/push")).header("content-type", "application/json");
+        request.bearer_auth(bearer).body(body.to_owned()).send().await.unwrap()
+    }
+
+    async fn token(&self, secret: &str, jkt: &str) -> Response {
+        let request = self.http.post(self.url("/v1/token")).basic_auth(ALICE, Some(secret));
+        request.json(&json!({ "jkt": jkt })).send().await.unwrap()
+    }
+
+    async fn upload(&self, bytes: Vec<u8>) -> String {
+        let request = self.http.post(self.url("/v1/media")).basic_auth(ALICE, Some(SECRET)).body(bytes);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::CREATED);
+        let location = answer.headers()["location"].to_str().unwrap().to_owned();
+        let body: Value = answer.json().await.unwrap();
+        let reference = body["storage_reference"].as_str().unwrap().to_owned();
+        assert_eq!(location, format!("/media/{reference}"));
+        reference
+    }
+
+    async fn media(&self, reference: &str, range: Option<&str>) -> Response {
+        let mut request = self.http.get(self.url(&format!("/media/{reference}"))).bearer_auth(self.bearer());
+        if let Some(range) = range {
+            request = request.header("range", range);
+        }
+        request.send().await.unwrap()
+    }
+}
+
+async fn problem(answer: Response, status: u16) {
+    assert_eq!(answer.status().as_u16(), status);
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    let body: Value = answer.json().await.unwrap();
+    assert_eq!(body["status"], status);
+    assert!(body["detail"].as_str().is_some_and(|d| !d.is_empty()));
+}
+
+#[tokio::test]
+async fn token_is_verified_with_the_served_keys() {
+    let partner = partner("").await;
+    let thumbprint = jkt(&[7; 32]);
+    let answer = partner.token(SECRET, &thumbprint).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    let body: Value = answer.json().await.unwrap();
+    assert_eq!(body["expires_in"], 600);
+
+    let mut cache = JwksCache::new();
+    cache.add_issuer(&partner.origin, &jwks_url(&partner.origin)).unwrap();
+    let fetch = cache.poll(now()).unwrap();
+    let set = partner.http.get(&fetch.url).send().await.unwrap().bytes().await.unwrap();
+    cache.fetched(&fetch.issuer, &set, now()).unwrap();
+    let verifier = TokenVerifier::new("comity-sandbox");
+    let token = verifier.verify(&mut cache, body["token"].as_str().unwrap(), &thumbprint, now()).unwrap();
+    assert_eq!((token.user_visible_id.as_str(), token.issuer), (ALICE, partner.origin.clone()));
+
+    // The set is exactly what the specification shows.
+    let set: Value = serde_json::from_slice(&set).unwrap();
+    let key = set["keys"][0].as_object().unwrap();
+    assert_eq!(key.keys().collect::<Vec<_>>(), ["alg", "e", "kid", "kty", "n", "use"]);
+    assert_eq!((&key["kty"], &key["alg"], &key["use"]), (&json!("RSA"), &json!("RS256"), &json!("sig")));
+}
+
+#[tokio::test]
+async fn token_is_refused_to_others() {
+    let partner = partner("").await;
+    let thumbprint = jkt(&[7; 32]);
+    let refused = partner.token("wrong", &thumbprint).await;
+    assert!(refused.headers()["www-authenticate"].to_str().unwrap().starts_with("Basic"));
+    problem(refused, 401).await;
+    let url = partner.url("/v1/token");
+    let body = json!({ "jkt": thumbprint });
+    problem(partner.http.post(&url).json(&body).send().await.unwrap(), 401).await;
+    let unknown = partner.http.post(&url).basic_auth("mallory", Some(SECRET)).json(&body);
+    problem(unknown.send().await.unwrap(), 401).await;
+    let bearer = partner.http.post(&url).bearer_auth(partner.bearer()).json(&body);
+    problem(bearer.send().await.unwrap(), 401).await;
+    let hashed = partner.http.post(&url).basic_auth("+4915", Some("test")).json(&body);
+    assert_eq!(hashed.send().await.unwrap().status(), StatusCode::OK);
+
+    problem(partner.token(SECRET, "short").await, 400).await;
+    let alice = || partner.http.post(&url).basic_auth(ALICE, Some(SECRET));
+    problem(alice().body("{}").send().await.unwrap(), 415).await;
+    problem(alice().json(&json!({"jkt": thumbprint, "sub": "bob"})).send().await.unwrap(), 400).await;
+    problem(alice().json(&json!({"jkt": "x".repeat(5000)})).send().await.unwrap(), 413).await;
+    problem(partner.http.get(&url).basic_auth(ALICE, Some(SECRET)).send().await.unwrap(), 405).await;
+    problem(partner.http.get(partner.url("/nowhere")).send().await.unwrap(), 404).await;
+}
+
+#[tokio::test]
+async fn push_wakes_the_long_poll_once() {
+    let partner = partner("").await;
+    let wake = || partner.http.get(partner.url("/v1/wake")).basic_auth(ALICE, Some(SECRET)).send();
+    let body = json!({ "to": ALICE }).to_string();
+
+    // Before the poll, twice: one wake-up.
+    for _ in 0..2 {
+        let answer = partner.push(&partner.bearer(), &body).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.content_length(), Some(0));
+    }
+    let first = wake().await.unwrap();
+    assert_eq!(first.status(), StatusCode::OK);
+    assert_eq!(first.json::<Value>().await.unwrap(), json!({"wake": true}));
+
+    // During the poll; a poll that was given up before takes nothing away.
+    let gone = tokio::time::timeout(Duration::from_millis(100), wake()).await;
+    assert!(gone.is_err());
+    let started = Instant::now();
+    let (woken, pushed) = tokio::join!(wake(), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        partner.push(&partner.bearer(), &body).await
+    });
+    assert_eq!((woken.unwrap().status(), pushed.status()), (StatusCode::OK, StatusCode::OK));
+    assert!(started.elapsed() >= Duration::from_millis(300) && started.elapsed() < Duration::from_secs(5));
+
+    problem(partner.http.get(partner.url("/v1/wake")).send().await.unwrap(), 401).await;
+}
+
+#[tokio::test]
+async fn push_is_refused_to_others() {
+    let partner = partner("").await;
+    let body = json!({ "to": ALICE }).to_string();
+    let good = partner.bearer();
+    for bad in [r#"{"to":"a","x":1}"#, r#"{"to":1}"#, r#"{}"#, r#"{"to":""}"#, r#"{"to":"a","to":"b"}"#, "[]", "to"] {
+        problem(partner.push(&good, bad).await, 400).await;
+    }
+    problem(partner.push(&good, &json!({"to": "a".repeat(3000)}).to_string()).await, 413).await;
+    problem(partner.push(&good, &json!({"to": "nobody"}).to_string()).await, 410).await;
+
+    let key = || SigningKey::generate(Algorithm::Rs256).unwrap();
+    let hour_ago = Timestamp::from_secs(now().as_secs() - 3700);
+    let foreign = BearerIssuer::new(WHATSAPP, key()).issue(&partner.origin, now()).unwrap();
+    let mut tampered = good.clone().into_bytes();
+    let at = tampered.len() - 50;
+    tampered[at] = if tampered[at] == b'A' { b'B' } else { b'A' };
+    let tampered = String::from_utf8(tampered).unwrap();
+    let tokens = [
+        ("other audience", partner.keys.issuer.issue("https://other.example", now()).unwrap()),
+        ("expired", partner.keys.issuer.issue(&partner.origin, hour_ago).unwrap()),
+        ("foreign key", foreign),
+        ("tampered", tampered),
+        ("not a token", "abc".into()),
+        ("too long", "a".repeat(5000)),
+    ];
+    for (what, token) in tokens {
+        let answer = partner.push(&token, &body).await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{what}");
+        problem(answer, 401).await;
+    }
+    let basic = partner.http.post(partner.url("/push")).basic_auth(ALICE, Some(SECRET)).json(&json!({"to": ALICE}));
+    problem(basic.send().await.unwrap(), 401).await;
+    // None of them rang.
+    let wake = partner.http.get(partner.url("/v1/wake")).basic_auth(ALICE, Some(SECRET)).send();
+    assert!(tokio::time::timeout(Duration::from_millis(300), wake).await.is_err());
+    // Unknown keys: at most one more fetch in the first minute, here none.
+    assert_eq!(partner.keys.fetches.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn without_the_gatekeepers_keys_calls_are_put_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let server = Server::bind(&config(&dir, &format!("http://{address}/.well-known/jwks"), "")).await.unwrap();
+    let origin = format!("http://{}", server.local_addr());
+    tokio::spawn(server.serve(std::future::pending()));
+    let issuer = BearerIssuer::new(WHATSAPP, SigningKey::generate(Algorithm::EdDsa).unwrap());
+    let http = Client::builder().no_proxy().build().unwrap();
+    let push = async || {
+        let request = http.post(format!("{origin}/push")).bearer_auth(issuer.issue(&origin, now()).unwrap());
+        request.json(&json!({"to": ALICE})).send().await.unwrap()
+    };
+    problem(push().await, 503).await;
+    let ready: Value = http.get(format!("{origin}/readyz")).send().await.unwrap().json().await.unwrap();
+    assert_eq!(ready, json!({"ready": true, "gatekeeper_keys": false}));
+
+    // The gatekeeper comes up later: found within seconds, without a restart.
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let json = Jwks::new([issuer.public()]).unwrap().to_json();
+    let route = get(async move || json.clone());
+    tokio::spawn(async { axum::serve(listener, Router::new().route("/.well-known/jwks", route)).await });
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while push().await.status() != StatusCode::OK {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn media_and_ranges() {
+    let partner = partner("").await;
+    let bytes: Vec<u8> = (0..300_000u32).map(|i| (i * 31 % 251) as u8).collect();
+    let reference = partner.upload(bytes.clone()).await;
+    assert!((16..=128).contains(&reference.len()));
+    assert!(reference.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'));
+
+    let whole = partner.media(&reference, None).await;
+    assert_eq!(whole.status(), StatusCode::OK);
+    for (name, value) in [
+        ("content-length", "300000"),
+        ("content-type", "application/octet-stream"),
+        ("content-disposition", "attachment"),
+        ("x-content-type-options", "nosniff"),
+        ("accept-ranges", "bytes"),
+    ] {
+        assert_eq!(whole.headers()[name], value);
+    }
+    assert_eq!(whole.bytes().await.unwrap(), bytes);
+
+    let part = partner.media(&reference, Some("bytes=1000-200999")).await;
+    assert_eq!(part.status(), StatusCode::PARTIAL_CONTENT);
+    assert_eq!(part.headers()["content-range"], "bytes 1000-200999/300000");
+    assert_eq!(part.headers()["content-length"], "200000");
+    assert_eq!(part.bytes().await.unwrap(), bytes[1000..201_000]);
+    let tail = partner.media(&reference, Some("bytes=-10")).await;
+    assert_eq!(tail.bytes().await.unwrap(), bytes[299_990..]);
+    let beyond = partner.media(&reference, Some("bytes=300000-")).await;
+    assert_eq!(beyond.headers()["content-range"], "bytes */300000");
+    problem(beyond, 416).await;
+    assert_eq!(partner.media(&reference, Some("bytes=0-1,5-6")).await.status(), StatusCode::OK);
+
+    let empty = partner.upload(Vec::new()).await;
+    let nothing = partner.media(&empty, None).await;
+    assert_eq!(nothing.headers()["content-length"], "0");
+    assert_eq!(nothing.bytes().await.unwrap().len(), 0);
+
+    // Strangers, and names that are none.
+    let url = partner.url(&format!("/media/{reference}"));
+    problem(partner.http.get(&url).send().await.unwrap(), 401).await;
+    problem(partner.http.get(&url).basic_auth(ALICE, Some(SECRET)).send().await.unwrap(), 401).await;
+    problem(partner.http.post(partner.url("/v1/media")).body("x").send().await.unwrap(), 401).await;
+    for name in ["x".repeat(32), "..%2F..%2Fsigning-key.p8".into(), "short".into(), "%00".repeat(20)] {
+        problem(partner.media(&name, None).await, 404).await;
+    }
+}
+
+#[tokio::test]
+async fn media_limits_hold_and_broken_uploads_leave_nothing() {
+    let partner = partner("max_media_len = 1000\nmax_media_total = 1500\nrequire_bearer = false").await;
+    let post =
+        |body: Vec<u8>| partner.http.post(partner.url("/v1/media")).basic_auth(ALICE, Some(SECRET)).body(body).send();
+    problem(post(vec![0; 1001]).await.unwrap(), 413).await;
+    let reference = partner.upload(vec![1; 1000]).await;
+    problem(post(vec![0; 501]).await.unwrap(), 507).await;
+
+    // An upload that breaks off gives its room back.
+    let address = partner.origin.strip_prefix("http://").unwrap();
+    let mut raw = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /v1/media HTTP/1.1\r\nhost: x\r\nauthorization: Basic {}\r\ncontent-length: 500\r\n\r\nhalf",
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("{ALICE}:{SECRET}"))
+    );
+    raw.write_all(head.as_bytes()).await.unwrap();
+    let partial = partner.dir.path().join("data/media/partial");
+    let count = || std::fs::read_dir(&partial).unwrap().count();
+    let wait = async |wanted: usize| {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while count() != wanted {
+            assert!(Instant::now() < deadline, "{} partial files, not {wanted}", count());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    wait(1).await;
+    problem(post(vec![0; 500]).await.unwrap(), 507).await; // its room is set aside
+    drop(raw);
+    wait(0).await;
+    partner.upload(vec![2; 500]).await;
+
+    // No length, no upload.
+    let mut raw = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = head.replace("content-length: 500", "transfer-encoding: chunked\r\nconnection: close");
+    raw.write_all(head.replace("\r\n\r\nhalf", "\r\n\r\n4\r\nhalf\r\n0\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    raw.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 411"), "{answer}");
+
+    // require_bearer = false: whoever knows the reference may fetch.
+    let open = partner.http.get(partner.url(&format!("/media/{reference}"))).send().await.unwrap();
+    assert_eq!(open.bytes().await.unwrap(), vec![1; 1000]);
+}
+
+#[tokio::test]
+async fn both_http_versions() {
+    let partner = partner("").await;
+    let two = Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let bytes = vec![9; 3 << 20];
+    let upload = two.post(partner.url("/v1/media")).basic_auth(ALICE, Some(SECRET)).body(bytes.clone());
+    let answer = upload.send().await.unwrap();
+    assert_eq!((answer.version(), answer.status()), (reqwest::Version::HTTP_2, StatusCode::CREATED));
+    let reference = answer.json::<Value>().await.unwrap()["storage_reference"].as_str().unwrap().to_owned();
+    let media = two.get(partner.url(&format!("/media/{reference}"))).bearer_auth(partner.bearer());
+    let answer = media.send().await.unwrap();
+    assert_eq!(answer.version(), reqwest::Version::HTTP_2);
+    assert_eq!(answer.bytes().await.unwrap(), bytes);
+    assert_eq!(partner.media(&reference, None).await.version(), reqwest::Version::HTTP_11);
+    let push = two.post(partner.url("/push")).bearer_auth(partner.bearer()).json(&json!({"to": ALICE}));
+    assert_eq!(push.send().await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn stops_gracefully_and_keeps_key_and_media() {
+    let mut partner = partner("").await;
+    let reference = partner.upload(vec![5; 1000]).await;
+    let set = partner.http.get(jwks_url(&partner.origin)).send().await.unwrap().text().await.unwrap();
+    let poll = tokio::spawn(partner.http.get(partner.url("/v1/wake")).basic_auth(ALICE, Some(SECRET)).send());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let started = Instant::now();
+    partner.stop.take().unwrap().send(()).unwrap();
+    assert_eq!(poll.await.unwrap().unwrap().status(), StatusCode::NO_CONTENT);
+    partner.served.await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(5));
+
+    // Rubbish of a crash, and the key's mode.
+    let data = partner.dir.path().join("data");
+    std::fs::write(data.join("media/partial/left-over-of-a-crash"), "x").unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(data.join("signing-key.p8")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let server = Server::bind(&config(&partner.dir, &partner.keys.url, "require_bearer = false")).await.unwrap();
+    let origin = format!("http://{}", server.local_addr());
+    tokio::spawn(server.serve(std::future::pending()));
+    let again = partner.http.get(jwks_url(&origin)).send().await.unwrap().text().await.unwrap();
+    assert_eq!(again, set);
+    let media = partner.http.get(format!("{origin}/media/{reference}")).send().await.unwrap();
+    assert_eq!(media.bytes().await.unwrap(), vec![5; 1000]);
+    assert!(!data.join("media/partial/left-over-of-a-crash").exists());
+
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let key = data.join("signing-key.p8");
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let refused = Server::bind(&config(&partner.dir, &partner.keys.url, "")).await.unwrap_err();
+        assert!(refused.to_string().contains("chmod 600"), "{refused}");
+    }
+}
