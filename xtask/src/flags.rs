@@ -1,0 +1,39 @@
+//! The command line.
+
+use std::ffi::OsString;
+
+xflags::xflags! {
+    /// Tasks of the Comity workspace.
+    cmd xtask {
+        /// Everything that has to hold before a change lands.
+        cmd ci {}
+        /// All tests of the workspace; ends in a total line.
+        cmd test {
+            /// Arguments for `cargo test`, after `--`.
+            repeated args: OsString
+        }
+        /// The rules of the house: arrows between crates, licences, files.
+        cmd tidy {}
+        /// Fuzz targets: list, build, replay (the seeds) or run TARGET.
+        cmd fuzz {
+            /// list, build, replay or run
+            required action: String
+            /// The target to run.
+            optional target: String
+            /// How long to run. Default 60.
+            optional --seconds seconds: u32
+        }
+        /// Benchmarks against their peers: a table, and target/bench/AREA.json.
+        cmd bench {
+            /// xmpp, noise, signal, media or gatekeeper; all if left out.
+            optional area: String
+        }
+        /// The guided demo: release build of `comity demo ARGS…`; `--profile dev` before ARGS uses the dev build.
+        cmd demo {}
+        /// Foreign peers: noise, xmpp, signal, media, identity, native or all.
+        cmd interop {
+            /// The area. Default all.
+            optional area: String
+        }
+    }
+}

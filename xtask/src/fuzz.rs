@@ -1,0 +1,77 @@
+//! `cargo xtask fuzz`: the targets of `fuzz/`, driven by cargo-fuzz.
+
+use crate::flags;
+use crate::run::{Result, out_dir};
+use std::path::PathBuf;
+use xshell::{Shell, cmd};
+
+const CARGO_FUZZ: &str = "0.13.2";
+const SECONDS: u32 = 60;
+
+/// `list`, `build`, `replay` or `run TARGET`.
+pub(crate) fn fuzz(sh: &Shell, flags: &flags::Fuzz) -> Result {
+    match (flags.action.as_str(), &flags.target) {
+        ("list", None) => {
+            targets(sh)?.iter().for_each(|target| println!("{target}"));
+            Ok(())
+        }
+        ("build", None) => build(sh),
+        ("replay", None) => replay(sh),
+        ("run", Some(target)) => run(sh, target, flags.seconds.unwrap_or(SECONDS)),
+        _ => Err("fuzz list | build | replay | run TARGET [--seconds N]".into()),
+    }
+}
+
+/// The targets, as cargo sees them.
+pub(crate) fn targets(sh: &Shell) -> Result<Vec<String>> {
+    let metadata = cmd!(sh, "cargo metadata --manifest-path fuzz/Cargo.toml --no-deps --format-version 1").read()?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
+    let mut names: Vec<String> = metadata
+        .pointer("/packages/0/targets")
+        .and_then(|targets| targets.as_array())
+        .into_iter()
+        .flatten()
+        .filter(|target| target.pointer("/kind/0").is_some_and(|kind| kind == "bin"))
+        .filter_map(|target| Some(target.get("name")?.as_str()?.to_owned()))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Builds every target with the address sanitizer and coverage counters.
+pub(crate) fn build(sh: &Shell) -> Result {
+    let tool = tool(sh)?;
+    // The sanitizers ship with the stable toolchain, only the flags to use them do not.
+    cmd!(sh, "{tool} build").env("RUSTC_BOOTSTRAP", "1").run()?;
+    Ok(())
+}
+
+/// Runs every seed through its target, by the ordinary test that does so.
+fn replay(sh: &Shell) -> Result {
+    cmd!(sh, "cargo test -p comity-testkit --test fuzz_replay").run()?;
+    Ok(())
+}
+
+fn run(sh: &Shell, target: &str, seconds: u32) -> Result {
+    if !targets(sh)?.iter().any(|name| name == target) {
+        return Err(format!("no fuzz target {target}; see `cargo xtask fuzz list`").into());
+    }
+    let tool = tool(sh)?;
+    let (corpus, seeds) = (format!("fuzz/corpus/{target}"), format!("fuzz/seeds/{target}"));
+    sh.create_dir(&corpus)?;
+    let time = format!("-max_total_time={seconds}");
+    cmd!(sh, "{tool} run {target} {corpus} {seeds} -- {time} -rss_limit_mb=2048 -timeout=10")
+        .env("RUSTC_BOOTSTRAP", "1")
+        .run()?;
+    Ok(())
+}
+
+/// cargo-fuzz, installed under `target/tools` unless it is there.
+fn tool(sh: &Shell) -> Result<PathBuf> {
+    let root = out_dir(sh, "tools")?;
+    let binary = root.join("bin").join(format!("cargo-fuzz{}", std::env::consts::EXE_SUFFIX));
+    if !binary.exists() {
+        cmd!(sh, "cargo install cargo-fuzz --version {CARGO_FUZZ} --locked --root {root}").run()?;
+    }
+    Ok(binary)
+}

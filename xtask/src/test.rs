@@ -1,0 +1,82 @@
+//! `cargo xtask test`: the whole test suite, ending in a total line.
+
+use crate::run::{Result, lines};
+use std::ffi::OsString;
+use std::fmt;
+use std::ops::AddAssign;
+use std::process::Command;
+use xshell::Shell;
+
+/// What the test harnesses counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Totals {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed, {} ignored", self.passed, self.failed, self.ignored)
+    }
+}
+
+/// Runs the tests and prints the totals, alone on the last line.
+pub(crate) fn test(sh: &Shell, args: &[OsString]) -> Result {
+    let mut totals = Totals::default();
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--workspace", "--all-features", "--no-fail-fast"]).args(args).current_dir(sh.current_dir());
+    let ok = lines(&mut cargo, |line| {
+        println!("{line}");
+        if let Some(found) = summary(line) {
+            totals += found;
+        }
+    })?;
+    println!("{totals}");
+    if ok { Ok(()) } else { Err("tests failed".into()) }
+}
+
+/// Reads a harness's summary line: `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+fn summary(line: &str) -> Option<Totals> {
+    let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let mut totals = Totals::default();
+    for part in counts.split("; ") {
+        let Some((number, what)) = part.split_once(' ') else { continue };
+        match what {
+            "passed" => totals.passed = number.parse().ok()?,
+            "failed" => totals.failed = number.parse().ok()?,
+            "ignored" => totals.ignored = number.parse().ok()?,
+            _ => {}
+        }
+    }
+    Some(totals)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_add_up() {
+        let mut totals = Totals::default();
+        for line in [
+            "running 3 tests",
+            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.27s",
+            "test result: FAILED. 10 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
+            "test tests::result ... ok",
+        ] {
+            if let Some(found) = summary(line) {
+                totals += found;
+            }
+        }
+        assert_eq!(totals.to_string(), "13 passed, 2 failed, 1 ignored");
+    }
+}
