@@ -24,13 +24,54 @@ impl PublicKey {
         &self.0
     }
 
-    /// Whether this is one of the twelve encodings of a point of low order, with which every agreement gives zero.
+    /// Whether this is a point of low order: one with which every agreement gives zero, or one of the twelve published
+    /// encodings, some of which do so only where the ignored top bit is not ignored.
     pub fn is_low_order(&self) -> bool {
         // Every clamped scalar is a multiple of the cofactor, so any one of them tells.
         let probe = x25519_dalek::StaticSecret::from([1; KEY_LEN]);
-        !probe.diffie_hellman(&x25519_dalek::PublicKey::from(self.0)).was_contributory()
+        self.is_listed() || !probe.diffie_hellman(&x25519_dalek::PublicKey::from(self.0)).was_contributory()
+    }
+
+    pub(crate) fn is_listed(&self) -> bool {
+        LOW_ORDER.contains(&self.0)
     }
 }
+
+/// The published list, as 256-bit numbers: 0, 1, the two of order 8, p − 1, p, p + 1, and the sums with p of those that
+/// still fit.
+const LOW_ORDER: [[u8; KEY_LEN]; 12] = {
+    const fn ends(first: u8, fill: u8, last: u8) -> [u8; KEY_LEN] {
+        with_ends([fill; KEY_LEN], first, last)
+    }
+    const fn with_ends(mut point: [u8; KEY_LEN], first: u8, last: u8) -> [u8; KEY_LEN] {
+        let [head, .., tail] = &mut point;
+        *head = first;
+        *tail = last;
+        point
+    }
+    const A: [u8; KEY_LEN] = [
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda, 0x09,
+        0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
+    ];
+    const B: [u8; KEY_LEN] = [
+        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef, 0x5b, 0x04, 0x44,
+        0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57,
+    ];
+    [
+        ends(0x00, 0x00, 0x00),
+        ends(0x01, 0x00, 0x00),
+        A,
+        B,
+        ends(0xec, 0xff, 0x7f),
+        ends(0xed, 0xff, 0x7f),
+        ends(0xee, 0xff, 0x7f),
+        with_ends(A, 0xcd, 0x80),
+        with_ends(B, 0x4c, 0xd7),
+        ends(0xd9, 0xff, 0xff),
+        ends(0xda, 0xff, 0xff),
+        ends(0xdb, 0xff, 0xff),
+    ]
+};
 
 impl TryFrom<&[u8]> for PublicKey {
     type Error = Error;

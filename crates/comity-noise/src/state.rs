@@ -201,9 +201,12 @@ impl Dh for X25519 {
 
     /// Refuses low-order points: their agreement is zero.
     fn dh(&self, theirs: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
-        let theirs: &[u8; 32] = theirs.first_chunk().ok_or(snow::Error::Dh)?;
+        let theirs = PublicKey::from_bytes(*theirs.first_chunk().ok_or(snow::Error::Dh)?);
+        if theirs.is_listed() {
+            return Err(snow::Error::Dh);
+        }
         let out: &mut [u8; 32] = out.first_chunk_mut().ok_or(snow::Error::Dh)?;
-        *out = *self.provider.agree(&self.private, theirs).ok_or(snow::Error::Dh)?;
+        *out = *self.provider.agree(&self.private, theirs.as_bytes()).ok_or(snow::Error::Dh)?;
         Ok(())
     }
 }

@@ -185,3 +185,56 @@ impl fmt::Debug for Opener {
         write!(f, "Opener({}{})", self.direction.counter, if self.closed { ", closed" } else { "" })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (Direction, Direction) {
+        let new = || Direction::new(Provider::default(), &[3; CIPHER_KEY]).unwrap();
+        (new(), new())
+    }
+
+    #[test]
+    fn ten_thousand_forgeries_between_two_good_messages() {
+        let (mut sender, mut receiver) = pair();
+        let mut seal = |text: &[u8]| {
+            let mut buf = text.to_vec();
+            let tag = sender.seal(&mut buf).unwrap();
+            buf.extend_from_slice(&tag);
+            buf
+        };
+        let (mut first, second) = (seal(b"first"), seal(b"second"));
+        receiver.open(&mut first).unwrap();
+        let mut replayed = first.clone();
+        for n in 0..10_000usize {
+            let mut forged = second.clone();
+            match n % 4 {
+                0 => forged[n / 4 % second.len()] ^= 1 << (n / 88 % 8),
+                1 => forged.truncate(n / 4 % second.len()),
+                2 => forged.extend_from_slice(&[0; 3]),
+                _ => forged = core::mem::take(&mut replayed),
+            }
+            assert!(matches!(receiver.open(&mut forged), Err(Error::Forged)));
+            assert_eq!(receiver.counter, 1);
+        }
+        let mut second = second;
+        let len = receiver.open(&mut second).unwrap();
+        assert_eq!(second[..len], *b"second");
+    }
+
+    #[test]
+    fn a_counter_never_passes_its_end() {
+        let (mut sender, mut receiver) = pair();
+        (sender.counter, receiver.counter) = (MAX_COUNTER, MAX_COUNTER);
+        let mut last = *b"last";
+        let tag = sender.seal(&mut last).unwrap();
+        let mut sealed = [&last[..], &tag].concat();
+        assert_eq!(receiver.open(&mut sealed.clone()).unwrap(), 4);
+        for _ in 0..2 {
+            assert!(matches!(sender.seal(&mut last), Err(Error::CounterExhausted)));
+            assert!(matches!(receiver.open(&mut sealed), Err(Error::CounterExhausted)));
+        }
+        assert_eq!((sender.counter, receiver.counter), (1 << 32, 1 << 32));
+    }
+}

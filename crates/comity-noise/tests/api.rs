@@ -14,7 +14,7 @@ use comity_noise::{
 };
 use comity_proto::Codec as _;
 use comity_proto::handshake::{CertChain, Details, HandshakeMessage};
-use common::{LOW_ORDER, NOW, Sandbox, VALIDITY, rng};
+use common::{NOW, Sandbox, VALIDITY, low_order, rng};
 
 const LOGIN: &[u8] = b"an encoded ClientPayload";
 
@@ -204,7 +204,7 @@ fn a_flipped_bit_never_connects() {
 #[test]
 fn low_order_points_are_refused_in_every_place() {
     let server = Sandbox::new(1, Profile::WhatsApp);
-    for (point, provider) in LOW_ORDER.into_iter().flat_map(|p| providers().into_iter().map(move |q| (p, q))) {
+    for (point, provider) in low_order().into_iter().flat_map(|p| providers().into_iter().map(move |q| (p, q))) {
         let key = PublicKey::from_bytes(point);
         assert!(key.is_low_order());
         let mut server = Sandbox { config: server.config.clone(), ..Sandbox::new(1, Profile::WhatsApp) };

@@ -1,10 +1,10 @@
 //! A sandbox server, its clients, and reproducible randomness.
-#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
+#![allow(dead_code, unreachable_pub, clippy::expect_used, reason = "each test uses its part")]
 
 use bytes::Bytes;
 use comity_core::Timestamp;
 use comity_noise::cert::Issuer;
-use comity_noise::{InitiatorConfig, Profile, ResponderConfig, ServerTrust, StaticKey, TrustRoot, Validity};
+use comity_noise::{InitiatorConfig, Profile, PublicKey, ResponderConfig, ServerTrust, StaticKey, TrustRoot, Validity};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
@@ -57,44 +57,26 @@ impl Sandbox {
     }
 }
 
-/// The twelve published encodings of points of low order (seven u-coordinates below 2²⁵⁵: 0, 1, two of order 8, p − 1, p,
-/// p + 1; five of them again with the ignored top bit).
-pub const LOW_ORDER: [[u8; 32]; 12] = {
-    const fn tail(low: u8, top: u8) -> [u8; 32] {
-        let mut point = [0xff; 32];
-        point[0] = low;
-        point[31] = top;
-        point
-    }
-    const fn small(low: u8) -> [u8; 32] {
-        let mut point = [0; 32];
-        point[0] = low;
-        point
-    }
-    const EIGHT: [u8; 32] = [
-        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda, 0x09,
-        0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
-    ];
-    const EIGHT_TOO: [u8; 32] = [
-        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef, 0x5b, 0x04, 0x44,
-        0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57,
-    ];
-    const fn high(mut point: [u8; 32]) -> [u8; 32] {
-        point[31] |= 0x80;
-        point
-    }
+/// The twelve published encodings of points of low order, and four of them again with the top bit, which is ignored.
+pub fn low_order() -> Vec<[u8; 32]> {
     [
-        small(0),
-        small(1),
-        EIGHT,
-        EIGHT_TOO,
-        tail(0xec, 0x7f),
-        tail(0xed, 0x7f),
-        tail(0xee, 0x7f),
-        high(EIGHT),
-        high(EIGHT_TOO),
-        tail(0xec, 0xff),
-        tail(0xed, 0xff),
-        tail(0xee, 0xff),
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+        "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "cdeb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b880",
+        "4c9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f11d7",
+        "d9ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+        "daffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+        "dbffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+        "0000000000000000000000000000000000000000000000000000000000000080",
+        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b880",
+        "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f11d7",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
     ]
-};
+    .map(|hex| *hex.parse::<PublicKey>().expect("32 bytes").as_bytes())
+    .to_vec()
+}
