@@ -98,7 +98,7 @@ fn arrow_allowed(from: &str, arrow: &Arrow) -> bool {
     }
 }
 
-/// Every breach of the table, of the servers' rule, of the licences, and `ring`.
+/// Every breach of the table, of the servers' rule and of the licences.
 pub(crate) fn check(graph: &Graph) -> Vec<String> {
     let mut breaches = Vec::new();
     for package in graph.members() {
@@ -112,9 +112,6 @@ pub(crate) fn check(graph: &Graph) -> Vec<String> {
         if package.license != licence {
             breaches.push(format!("{} states the licence {:?}, not {licence:?}", package.name, package.license));
         }
-    }
-    for from in graph.users_of("ring") {
-        breaches.push(format!("{from} brings ring; the one TLS provider is aws-lc-rs"));
     }
     breaches
 }
@@ -168,7 +165,7 @@ mod tests {
             serde_json::json!({"id": name, "name": name, "license": license, "dependencies": deps,
                 "manifest_path": path, "publish": null})
         };
-        let spec: [(&str, &str, &[&str]); 10] = [
+        let spec: [(&str, &str, &[&str]); 9] = [
             ("comity-core", PERMISSIVE, &[]),
             ("comity-noise", PERMISSIVE, &["comity-core"]),
             ("comity-xmpp", PERMISSIVE, &["comity-core"]),
@@ -178,7 +175,6 @@ mod tests {
             ("comity", PERMISSIVE, &["comity-engine"]),
             ("comity-gatekeeper", PERMISSIVE, &["comity-noise", "comity-xmpp"]),
             ("wacore-libsignal", "MIT", &[]),
-            ("ring", "ISC", &[]),
         ];
         let members: Vec<_> = spec.iter().map(|s| s.0).filter(|name| ours(name)).collect();
         let packages: Vec<_> = spec.iter().map(|s| package(s.0, s.1, s.2)).collect();
@@ -232,12 +228,6 @@ mod tests {
         let graph = graph().with_arrow("comity-xmpp", "comity-signal", Kind::Normal, true);
         let breaches = check(&graph);
         assert!(breaches.iter().any(|b| b.contains("comity-gatekeeper links comity-signal")), "{breaches:?}");
-    }
-
-    #[test]
-    fn ring_is_named_with_who_brings_it() {
-        let breaches = check(&graph().with_arrow("comity-noise", "ring", Kind::Build, false));
-        assert!(breaches.contains(&"comity-noise brings ring; the one TLS provider is aws-lc-rs".to_owned()));
     }
 
     #[test]

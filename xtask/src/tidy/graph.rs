@@ -80,15 +80,6 @@ impl Graph {
         self.0.values().filter(|package| package.member)
     }
 
-    /// The packages that are linked with `name`; one that the lock file merely mentions has none.
-    pub(crate) fn users_of(&self, name: &str) -> Vec<&str> {
-        let links = |package: &Package| {
-            package.links.iter().filter_map(|id| self.0.get(id)).any(|to| to.name == name)
-                || package.member && package.arrows.iter().any(|arrow| arrow.to == name)
-        };
-        self.0.values().filter(|package| links(package)).map(|package| package.name.as_str()).collect()
-    }
-
     /// Everything that ends up in a binary of `package`, itself not included; `skip` names edges not to follow.
     pub(crate) fn linked(&self, package: &Package, skip: impl Fn(&Package, &Package) -> bool) -> Vec<&Package> {
         let mut seen = BTreeSet::new();

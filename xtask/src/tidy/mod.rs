@@ -15,6 +15,11 @@ pub(crate) fn tidy(sh: &Shell) -> Result {
     let graph = Graph::parse(&metadata)?;
     let mut breaches = arrows::check(&graph);
     breaches.extend(arrows::check_licence_files(&graph));
+    // With two TLS providers in one graph the process has no default one. `cargo metadata` lists ring for whoever could
+    // switch it on; `cargo tree` knows who does.
+    let ring = cmd!(sh, "cargo tree --workspace --all-features --target all --edges all --invert ring --prefix none");
+    let ring = ring.ignore_status().ignore_stderr().read()?;
+    breaches.extend(ring.lines().nth(1).map(|user| format!("{user} brings ring; the one TLS provider is aws-lc-rs")));
     let tracked = cmd!(sh, "git ls-files").read()?;
     for path in tracked.lines() {
         let Ok(text) = sh.read_file(path) else { continue }; // deleted, or not text
