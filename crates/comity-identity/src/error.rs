@@ -9,11 +9,12 @@ pub enum Error {
     /// Longer than [`limits::MAX_TOKEN_LEN`](crate::limits::MAX_TOKEN_LEN).
     #[error("the token is too long")]
     TokenTooLong,
-    /// Not three base64url parts, or a header or claim set that does not parse, lacks a member or repeats one.
+    /// Not three base64url parts, no usable `kid`, or a claim set that does not parse, lacks a member or repeats one.
     #[error("the token is malformed: {0}")]
     Malformed(&'static str),
-    /// A header member that would have the verifier trust the token itself, or do what it does not know.
-    #[error("the token's header has a member that is not accepted here")]
+    /// A header that is no JSON object with an `alg`, repeats a member, or has one that would have the verifier trust the
+    /// token itself or do what it does not know.
+    #[error("the token's header is not acceptable")]
     ForbiddenHeader,
     /// The header's `alg` is not the one that the key is for.
     #[error("the token's algorithm is not that of its key")]

@@ -2,6 +2,7 @@
 
 use crate::key::{Algorithm, Material, PublicKey};
 use crate::limits::{MAX_JWKS_KEYS, MAX_JWKS_LEN, MAX_KID_LEN, MAX_RSA_BITS, MIN_RSA_BITS};
+use crate::object::Object;
 use crate::{Error, b64};
 use core::fmt;
 use serde::Deserialize;
@@ -37,7 +38,7 @@ impl Jwks {
         if json.len() > MAX_JWKS_LEN {
             return Err(Error::BadJwks("too large"));
         }
-        let raw: RawSet =
+        let Object::<RawSet>(raw) =
             serde_json::from_slice(json).map_err(|_| Error::BadJwks("not a JWK set, or too many keys"))?;
         let mut set = Self::default();
         for jwk in raw.keys {
@@ -108,11 +109,11 @@ fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RawJwk>, D:
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
             let mut keys = Vec::new();
-            while let Some(key) = seq.next_element()? {
+            while let Some(key) = seq.next_element::<Object<RawJwk>>()? {
                 if keys.len() >= MAX_JWKS_KEYS {
                     return Err(serde::de::Error::custom("too many keys"));
                 }
-                keys.push(key);
+                keys.push(key.0);
             }
             Ok(keys)
         }

@@ -1,6 +1,7 @@
 //! JWS compact form: made, and taken apart under the rules of RFC 8725 (the section is named where one is applied).
 
 use crate::limits::{MAX_KID_LEN, MAX_ORIGIN_LEN, MAX_TOKEN_LEN};
+use crate::object::Object;
 use crate::{Error, PublicKey, SigningKey, b64};
 use core::fmt;
 use jsonwebtoken::Validation;
@@ -55,7 +56,7 @@ impl<'a> UnverifiedToken<'a> {
             return Err(Error::Malformed("not three parts"));
         };
         let header = b64::decode(header).ok_or(Error::Malformed("the header is not base64url"))?;
-        let header: Header = serde_json::from_slice(&header).map_err(|_| Error::ForbiddenHeader)?;
+        let Object::<Header>(header) = serde_json::from_slice(&header).map_err(|_| Error::ForbiddenHeader)?;
         if header.typ.is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT")) {
             return Err(Error::ForbiddenHeader); // §3.11
         }
@@ -64,7 +65,7 @@ impl<'a> UnverifiedToken<'a> {
             return Err(Error::Malformed("the kid's length is out of range"));
         }
         let claims = b64::decode(claims).ok_or(Error::Malformed("the claims are not base64url"))?;
-        let Issuer { iss } = serde_json::from_slice(&claims).map_err(|_| Error::Malformed("no iss"))?;
+        let Object(Issuer { iss }) = serde_json::from_slice(&claims).map_err(|_| Error::Malformed("no iss"))?;
         if iss.is_empty() || iss.len() > MAX_ORIGIN_LEN {
             return Err(Error::Malformed("the issuer's length is out of range"));
         }
@@ -96,8 +97,8 @@ impl<'a> UnverifiedToken<'a> {
         validation.set_required_spec_claims(&["iss", "aud", "exp"]);
         validation.set_audience(&[audience]);
         validation.set_issuer(&[&self.issuer]);
-        match jsonwebtoken::decode::<T>(self.token, key.decoding(), &validation) {
-            Ok(data) => Ok(data.claims),
+        match jsonwebtoken::decode::<Object<T>>(self.token, key.decoding(), &validation) {
+            Ok(data) => Ok(data.claims.0),
             Err(error) => Err(match error.kind() {
                 Jose::InvalidSignature => Error::BadSignature,
                 Jose::InvalidAlgorithm => Error::WrongAlgorithm,

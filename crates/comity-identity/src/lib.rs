@@ -54,6 +54,7 @@ mod jwks;
 mod jws;
 mod key;
 pub mod limits;
+mod object;
 mod token;
 
 pub use bearer::{BearerIssuer, BearerVerifier, WHATSAPP};

@@ -2,6 +2,7 @@
 
 use crate::jws::{UnverifiedToken, sign};
 use crate::limits::{CLOCK_LEEWAY, MAX_JTI_LEN, MAX_ORIGIN_LEN, TOKEN_LIFETIME};
+use crate::object::Object;
 use crate::{Error, JwksCache, PublicKey, SigningKey, b64};
 use comity_core::{CryptoRng, Timestamp, UserVisibleId};
 use core::time::Duration;
@@ -112,7 +113,7 @@ struct Claims {
     nbf: Option<u64>,
     exp: u64,
     jti: Option<String>,
-    cnf: Option<Confirmation<Option<String>>>,
+    cnf: Option<Object<Confirmation<Option<String>>>>,
 }
 
 /// `aud` as a text, or as a list of one: a token for several audiences is a token for someone else, too.
@@ -173,7 +174,7 @@ impl TokenVerifier {
         if claims.jti.as_ref().is_some_and(|jti| jti.len() > MAX_JTI_LEN) {
             return Err(Error::Malformed("the jti is too long"));
         }
-        let bound = claims.cnf.and_then(|cnf| cnf.jkt).ok_or(Error::Unbound)?;
+        let bound = claims.cnf.and_then(|cnf| cnf.0.jkt).ok_or(Error::Unbound)?;
         if bound != jkt {
             return Err(Error::WrongKeyBinding);
         }

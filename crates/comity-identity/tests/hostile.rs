@@ -1,0 +1,404 @@
+//! Hostile tokens, table-driven: each row is one token that is almost good (PROTOCOL §3, RFC 8725).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+
+mod common;
+
+use aws_lc_rs::hmac;
+use aws_lc_rs::signature::{RSA_PKCS1_SHA512, RSA_PSS_SHA256};
+use comity_identity::{
+    BearerIssuer, BearerVerifier, Error, Jwks, JwksCache, TokenIssuer, TokenVerifier, WHATSAPP, jkt,
+};
+use common::{
+    AUDIENCE, Forge, NOW, ORIGIN, OTHER, b64, claims, header, now, rng, sign, sign_as, sign_raw, thumbprint, with,
+};
+use serde_json::{Value, json};
+
+fn malformed(error: &Error) -> bool {
+    matches!(error, Error::Malformed(_))
+}
+
+fn is(wanted: Error) -> impl Fn(&Error) -> bool {
+    move |error| *error == wanted
+}
+
+type Check = Box<dyn Fn(&Error) -> bool>;
+
+#[test]
+fn hostile_tokens_are_refused() {
+    let forge = Forge::new();
+    let key = &forge.rsa;
+    let (head, body) = (header(key), claims());
+    let good = sign(key, &head, &body);
+    let part = |n: usize| good.split('.').nth(n).unwrap().to_owned();
+    let mut rows: Vec<(String, String, Check)> = Vec::new();
+    macro_rules! row {
+        ($name:expr, $token:expr, $check:expr) => {
+            rows.push(($name.to_string(), $token, Box::new($check)))
+        };
+    }
+
+    // The algorithm is not the token's to choose (RFC 8725 §3.1).
+    for none in ["none", "None", "NONE", "nOnE", "nonE", ""] {
+        let unsigned = format!("{}.{}.", b64(with(head.clone(), json!({"alg": none})).to_string()), part(1));
+        row!(format!("alg {none:?}, no signature"), unsigned.clone(), is(Error::WrongAlgorithm));
+        row!(format!("alg {none:?}, old signature"), unsigned + &part(2), is(Error::WrongAlgorithm));
+    }
+    let public_json = Jwks::new([key.public()]).unwrap().to_json();
+    let modulus = serde_json::from_str::<Value>(&public_json).unwrap()["keys"][0]["n"].as_str().unwrap().to_owned();
+    for (what, secret) in [("JWK set", public_json), ("modulus", modulus), ("empty text", String::new())] {
+        let message = format!("{}.{}", b64(with(head.clone(), json!({"alg": "HS256"})).to_string()), part(1));
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), message.as_bytes());
+        row!(format!("HS256 with the public {what}"), format!("{message}.{}", b64(tag)), is(Error::WrongAlgorithm));
+    }
+    for (alg, encoding) in [("RS512", &RSA_PKCS1_SHA512), ("PS256", &RSA_PSS_SHA256)] {
+        let head = with(head.clone(), json!({ "alg": alg })).to_string();
+        row!(alg, sign_as(key, &head, &body.to_string(), encoding), is(Error::WrongAlgorithm));
+    }
+    for (what, kid_of, signer) in [
+        ("ES256 under the RSA kid", key, &forge.p256),
+        ("EdDSA under the RSA kid", key, &forge.ed),
+        ("RS256 under the P-256 kid", &forge.p256, key),
+        ("ES256 under the Ed25519 kid", &forge.ed, &forge.p256),
+    ] {
+        let head = with(header(signer), json!({"kid": kid_of.public().kid()}));
+        row!(what, sign(signer, &head, &body), is(Error::WrongAlgorithm));
+    }
+    row!("alg rs256", sign(key, &with(head.clone(), json!({"alg": "rs256"})), &body), is(Error::WrongAlgorithm));
+    for alg in [json!(null), json!(256), json!(["RS256"])] {
+        row!(
+            format!("alg {alg}"),
+            sign(key, &with(head.clone(), json!({ "alg": alg })), &body),
+            is(Error::ForbiddenHeader)
+        );
+    }
+    row!(
+        "a P-256 signature in DER",
+        {
+            let der = [&[0x30, 0x44, 0x02, 0x20][..], &[1; 32], &[0x02, 0x20], &[1; 32]].concat();
+            let token = sign(&forge.p256, &header(&forge.p256), &body);
+            format!("{}.{}", token.rsplit_once('.').unwrap().0, b64(der))
+        },
+        is(Error::BadSignature)
+    );
+    row!(
+        "a P-256 signature of zeros",
+        {
+            let token = sign(&forge.p256, &header(&forge.p256), &body);
+            format!("{}.{}", token.rsplit_once('.').unwrap().0, b64([0; 64]))
+        },
+        is(Error::BadSignature)
+    );
+
+    // The key is not the token's to bring (§3.10), and no extension is understood.
+    let stranger = Jwks::new([forge.stranger.public()]).unwrap().to_json();
+    let jwk = serde_json::from_str::<Value>(&stranger).unwrap()["keys"][0].clone();
+    for extra in [
+        json!({ "jwk": jwk }),
+        json!({"jku": "https://attacker.example/jwks"}),
+        json!({"x5u": "https://attacker.example/cert"}),
+        json!({"x5c": ["MIIB"]}),
+        json!({"crit": ["exp"]}),
+        json!({"crit": []}),
+        json!({"crit": ["b64"], "b64": false}),
+        json!({"b64": false}),
+        json!({"zip": "DEF"}),
+        json!({"enc": "A128GCM"}),
+        json!({"cty": "JWT"}),
+        json!({"typ": "at+jwt"}),
+        json!({"typ": 1}),
+    ] {
+        let head = with(head.clone(), extra.clone());
+        row!(format!("header {extra}"), sign(&forge.stranger, &head, &body), is(Error::ForbiddenHeader));
+        row!(format!("header {extra}, own key"), sign(key, &head, &body), is(Error::ForbiddenHeader));
+    }
+    let head_text = head.to_string();
+    for (name, value) in [("crit", "null"), ("jwk", "null"), ("jku", "null")] {
+        let head = head_text.replacen('{', &format!(r#"{{"{name}":{value},"#), 1);
+        row!(format!("header {name} null"), sign_raw(key, &head, &body.to_string()), is(Error::ForbiddenHeader));
+    }
+    for twice in [r#""alg":"none","#.to_owned(), format!(r#""kid":"{}","#, forge.p256.public().kid())] {
+        let head = head_text.replacen('{', &format!("{{{twice}"), 1);
+        row!(format!("header twice {twice}"), sign_raw(key, &head, &body.to_string()), is(Error::ForbiddenHeader));
+    }
+
+    // The kid is compared, never interpreted.
+    let unknown = Error::UnknownKey { refresh: false };
+    for kid in
+        ["../../../dev/null", "' OR 1=1 --", "x' UNION SELECT 'key", "|whoami", "http://attacker.example/k", "\0"]
+    {
+        row!(format!("kid {kid:?}"), sign(key, &with(head.clone(), json!({ "kid": kid })), &body), is(unknown.clone()));
+    }
+    row!("no kid", sign(key, &with(head.clone(), json!({"kid": null})), &body), malformed);
+    row!("kid empty", sign(key, &with(head.clone(), json!({"kid": ""})), &body), malformed);
+    row!("kid of 300 bytes", sign(key, &with(head.clone(), json!({"kid": "k".repeat(300)})), &body), malformed);
+    row!("kid a number", sign(key, &with(head.clone(), json!({"kid": 1})), &body), is(Error::ForbiddenHeader));
+    let huge = with(head.clone(), json!({"kid": "k".repeat(1 << 20)}));
+    row!("kid of 1 MiB", sign(key, &huge, &body), is(Error::TokenTooLong));
+    row!("a stranger's key, own kid", sign(&forge.stranger, &header(&forge.stranger), &body), is(unknown.clone()));
+    row!("a stranger's key, our kid", sign(&forge.stranger, &head, &body), is(Error::BadSignature));
+
+    // Issuer and audience (§3.8, §3.9).
+    row!("another integrator's key for us", sign(&forge.other, &header(&forge.other), &body), is(unknown.clone()));
+    let theirs = with(body.clone(), json!({"iss": OTHER}));
+    row!("our key for another integrator", sign(key, &head, &theirs), is(unknown));
+    for (iss, check) in [
+        (json!("https://nobody.example"), Box::new(is(Error::UnknownIssuer)) as Check),
+        (json!("https://partner.example/"), Box::new(is(Error::UnknownIssuer))),
+        (json!("HTTPS://PARTNER.EXAMPLE"), Box::new(is(Error::UnknownIssuer))),
+        (json!([ORIGIN]), Box::new(malformed)),
+        (json!(null), Box::new(malformed)),
+        (json!(""), Box::new(malformed)),
+        (json!({"a": ORIGIN}), Box::new(malformed)),
+        (json!("x".repeat(600)), Box::new(malformed)),
+    ] {
+        rows.push((format!("iss {iss}"), sign(key, &head, &with(body.clone(), json!({ "iss": iss }))), check));
+    }
+    for aud in [json!("other"), json!(""), json!(["other"])] {
+        row!(
+            format!("aud {aud}"),
+            sign(key, &head, &with(body.clone(), json!({ "aud": aud }))),
+            is(Error::WrongAudience)
+        );
+    }
+    for aud in
+        [json!(null), json!([]), json!([AUDIENCE, "other"]), json!(1), json!({"a": AUDIENCE}), json!([[AUDIENCE]])]
+    {
+        row!(format!("aud {aud}"), sign(key, &head, &with(body.clone(), json!({ "aud": aud }))), malformed);
+    }
+
+    // Subject and binding.
+    for sub in ["", "a\nb", &"a".repeat(257)] {
+        row!(
+            format!("sub {sub:?}"),
+            sign(key, &head, &with(body.clone(), json!({ "sub": sub }))),
+            is(Error::BadSubject)
+        );
+    }
+    for sub in [json!(null), json!(4915), json!(["alice"])] {
+        row!(format!("sub {sub}"), sign(key, &head, &with(body.clone(), json!({ "sub": sub }))), malformed);
+    }
+    for (cnf, wanted) in [
+        (json!(null), Error::Unbound),
+        (json!({}), Error::Unbound),
+        (json!({"x5t#S256": thumbprint()}), Error::Unbound),
+        (json!({"jkt": jkt(&[8; 32])}), Error::WrongKeyBinding),
+        (json!({"jkt": ""}), Error::WrongKeyBinding),
+        (json!({"jkt": thumbprint() + "="}), Error::WrongKeyBinding),
+        (json!({"jkt": thumbprint().to_lowercase()}), Error::WrongKeyBinding),
+    ] {
+        row!(format!("cnf {cnf}"), sign(key, &head, &with(body.clone(), json!({ "cnf": cnf }))), is(wanted));
+    }
+    for cnf in [json!([thumbprint()]), json!({"jkt": [thumbprint()]}), json!(thumbprint()), json!({"jkt": 1})] {
+        row!(format!("cnf {cnf}"), sign(key, &head, &with(body.clone(), json!({ "cnf": cnf }))), malformed);
+    }
+
+    // Times.
+    let times = |iat: u64, nbf: u64, exp: u64| with(body.clone(), json!({"iat": iat, "nbf": nbf, "exp": exp}));
+    for (what, body, wanted) in [
+        ("expired", times(NOW - 700, NOW - 700, NOW - 100), Error::Expired),
+        ("expired to the second", times(NOW - 600, NOW - 600, NOW - 60), Error::Expired),
+        ("not yet issued", times(NOW + 61, NOW, NOW + 600), Error::NotYetValid),
+        ("not yet valid", times(NOW, NOW + 61, NOW + 600), Error::NotYetValid),
+        ("nbf after exp", times(NOW - 300, NOW + 1000, NOW + 300), Error::NotYetValid),
+        ("one second too long a life", times(NOW, NOW, NOW + 601), Error::BadLifetime),
+        ("exp of 10^18", times(NOW, NOW, 1_000_000_000_000_000_000), Error::BadLifetime),
+        ("exp of 2^64 - 1", times(NOW, NOW, u64::MAX), Error::BadLifetime),
+        ("all of 2^64 - 1", times(u64::MAX - 1, 0, u64::MAX), Error::NotYetValid),
+        ("exp at iat", times(NOW, NOW, NOW), Error::BadLifetime),
+        ("exp before iat", times(NOW, NOW, NOW - 1), Error::BadLifetime),
+        ("times of 0", times(0, 0, 0), Error::BadLifetime),
+        ("exp 600 after an iat of 0", times(0, 0, 600), Error::Expired),
+    ] {
+        row!(what, sign(key, &head, &body), is(wanted));
+    }
+    for name in ["iat", "nbf", "exp"] {
+        for value in
+            [json!("1764000000"), json!(-1), json!(1.764e9), json!([NOW]), json!(true), json!({}), json!(1e300)]
+        {
+            row!(format!("{name} {value}"), sign(key, &head, &with(body.clone(), json!({ name: value }))), malformed);
+        }
+        if name != "nbf" {
+            row!(format!("no {name}"), sign(key, &head, &with(body.clone(), json!({ name: null }))), malformed);
+        }
+    }
+    let long_jti = with(body.clone(), json!({"jti": "j".repeat(200)}));
+    row!("jti of 200 bytes", sign(key, &head, &long_jti), malformed);
+
+    // One member, one meaning.
+    let body_text = body.to_string();
+    for twice in [
+        r#""sub":"bob@partner.example","#.to_owned(),
+        format!(r#""exp":{},"#, NOW + 60),
+        format!(r#""iss":"{ORIGIN}","#),
+        format!(r#""aud":"{AUDIENCE}","#),
+        r#""cnf":{"jkt":"x"},"#.to_owned(),
+    ] {
+        let body = body_text.replacen('{', &format!("{{{twice}"), 1);
+        row!(format!("claims twice {twice}"), sign_raw(key, &head_text, &body), malformed);
+    }
+    let inner = body_text.replacen(r#"{"jkt""#, r#"{"jkt":"x","jkt""#, 1);
+    row!("cnf.jkt twice", sign_raw(key, &head_text, &inner), malformed);
+
+    // Form.
+    for (what, token) in [
+        ("empty", String::new()),
+        ("two parts", format!("{}.{}", part(0), part(1))),
+        ("four parts", format!("{good}.x")),
+        ("five parts, as a JWE has", format!("{good}.x.y")),
+        ("claims not base64", format!("{}.!!!.{}", part(0), part(2))),
+        ("header not base64", format!("*.{}.{}", part(1), part(2))),
+        ("header in base64 with padding", format!("{}=.{}.{}", part(0), part(1), part(2))),
+        ("signature with padding", format!("{good}=")),
+        ("a line break", format!("{good}\n")),
+        ("leading space", format!(" {good}")),
+        ("JSON serialization", json!({"payload": part(1), "signatures": []}).to_string()),
+        ("claims an array", sign_raw(key, &head_text, "[]")),
+        ("claims by position", {
+            let values = [json!(ORIGIN), json!(AUDIENCE), json!("alice"), json!(NOW), json!(NOW), json!(NOW + 600)];
+            sign_raw(key, &head_text, &json!(values).to_string())
+        }),
+        ("issuer by position", sign_raw(key, &head_text, &json!([ORIGIN]).to_string())),
+        ("claims and more", sign_raw(key, &head_text, &format!("{body_text}{{}}"))),
+        ("claims deeply nested", sign_raw(key, &head_text, &format!("{{\"a\":{}", "[".repeat(1000)))),
+        ("claims not UTF-8", format!("{}.{}.{}", part(0), b64(b"{\"iss\":\"\xff\"}"), part(2))),
+    ] {
+        row!(what, token, malformed);
+    }
+    row!("header an array", sign_raw(key, "[]", &body_text), is(Error::ForbiddenHeader));
+    row!(
+        "header by position",
+        sign_raw(key, &json!(["RS256", key.public().kid()]).to_string(), &body_text),
+        is(Error::ForbiddenHeader)
+    );
+    row!("dots", "..".into(), is(Error::ForbiddenHeader));
+    row!("header not JSON", sign_raw(key, "alg=RS256", &body_text), is(Error::ForbiddenHeader));
+    row!("too long by one", format!("{}{}", good, "A".repeat(4097 - good.len())), is(Error::TokenTooLong));
+    row!(
+        "signature of another token",
+        {
+            let other = sign(key, &head, &with(body.clone(), json!({"sub": "bob@partner.example"})));
+            format!("{}.{}.{}", part(0), part(1), other.rsplit_once('.').unwrap().1)
+        },
+        is(Error::BadSignature)
+    );
+    row!("signature empty", format!("{}.{}.", part(0), part(1)), is(Error::BadSignature));
+    row!("signature cut", good[..good.len() - 2].to_owned(), is(Error::BadSignature));
+    row!(
+        "another subject under the signature",
+        {
+            let body = with(body.clone(), json!({"sub": "bob@partner.example"})).to_string();
+            format!("{}.{}.{}", part(0), b64(body), part(2))
+        },
+        is(Error::BadSignature)
+    );
+
+    assert!(rows.len() >= 100, "{} rows", rows.len());
+    let mut cache = forge.cache();
+    let verifier = TokenVerifier::new(AUDIENCE);
+    for (name, token, check) in &rows {
+        let error = verifier.verify(&mut cache, token, &thumbprint(), now()).expect_err(name);
+        assert!(check(&error), "{name}: {error:?}");
+        assert!(!error.to_string().contains("partner.example"), "{name}: {error}");
+    }
+    // The same forge makes good ones: the table fails for the reasons it names.
+    verifier.verify(&mut cache, &good, &thumbprint(), now()).unwrap();
+}
+
+#[test]
+fn good_tokens_pass_at_the_edges() {
+    let forge = Forge::new();
+    let mut cache = forge.cache();
+    let verifier = TokenVerifier::new(AUDIENCE);
+    let mut pass = |what: &str, token: String| {
+        let token = verifier.verify(&mut cache, &token, &thumbprint(), now());
+        assert_eq!(token.expect(what).user_visible_id.as_str(), "alice@partner.example");
+    };
+    for key in [&forge.rsa, &forge.p256, &forge.ed] {
+        pass("each algorithm", sign(key, &header(key), &claims()));
+    }
+    let (key, head) = (&forge.ed, header(&forge.ed));
+    for change in [
+        json!({"nbf": null}),
+        json!({"jti": null}),
+        json!({"aud": [AUDIENCE]}),
+        json!({"iat": NOW + 60, "nbf": NOW + 60, "exp": NOW + 660}),
+        json!({"iat": NOW - 659, "nbf": NOW - 659, "exp": NOW - 59}),
+        json!({"name": "Alice", "cnf": {"jkt": thumbprint(), "kid": "x"}}),
+    ] {
+        pass(&change.to_string(), sign(key, &head, &with(claims(), change.clone())));
+    }
+    for change in [json!({"typ": null}), json!({"typ": "jwt"}), json!({"x5t": "unused"})] {
+        pass(&change.to_string(), sign(key, &with(head.clone(), change.clone()), &claims()));
+    }
+}
+
+#[test]
+fn issued_tokens_have_the_claims_of_the_specification_and_no_others() {
+    let forge = Forge::new();
+    let mut cache = forge.cache();
+    let issuer = TokenIssuer::new(ORIGIN, AUDIENCE, forge.rsa).unwrap();
+    let sub = "alice@partner.example".parse().unwrap();
+    let token = issuer.issue(&sub, &thumbprint(), now(), &mut rng()).unwrap();
+    let part = |token: &str, n: usize| -> Value {
+        use base64::Engine as _;
+        let text = token.split('.').nth(n).unwrap();
+        serde_json::from_slice(&base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap()
+    };
+    assert_eq!(part(&token, 0), json!({"alg": "RS256", "kid": issuer.public().kid(), "typ": "JWT"}));
+    let body = part(&token, 1);
+    assert_eq!(with(body.clone(), json!({"jti": null})), with(claims(), json!({"jti": null})));
+    let again = issuer.issue(&sub, &thumbprint(), now(), &mut rng()).unwrap();
+    assert_ne!(part(&again, 1)["jti"], body["jti"]);
+
+    let verifier = TokenVerifier::new(AUDIENCE);
+    for _ in 0..3 {
+        verifier.verify(&mut cache, &token, &thumbprint(), now()).unwrap(); // its holder may show it again
+    }
+    for bad in ["", "short", &"A".repeat(44), "not base64url: ........................"] {
+        assert!(matches!(issuer.issue(&sub, bad, now(), &mut rng()), Err(Error::Misuse(_))));
+    }
+}
+
+#[test]
+fn bearer_tokens() {
+    let forge = Forge::new();
+    let mut cache = JwksCache::new();
+    cache.add_issuer(WHATSAPP, "https://gatekeeper.example/.well-known/jwks").unwrap();
+    cache.put(WHATSAPP, Jwks::new([forge.rsa.public()]).unwrap(), now()).unwrap();
+    cache.add_issuer(ORIGIN, "https://partner.example/jwks").unwrap();
+    cache.put(ORIGIN, Jwks::new([forge.ed.public()]).unwrap(), now()).unwrap();
+    let verifier = BearerVerifier::new(WHATSAPP, ORIGIN);
+    let head = header(&forge.rsa);
+    let body = json!({"iss": WHATSAPP, "aud": ORIGIN, "iat": NOW, "exp": NOW + 3600});
+
+    let mut refused = |token: String, wanted: &dyn Fn(&Error) -> bool| {
+        let error = verifier.verify(&mut cache, &token, now()).unwrap_err();
+        assert!(wanted(&error), "{error:?}");
+    };
+    let rsa = |change: Value| sign(&forge.rsa, &head, &with(body.clone(), change));
+    refused(rsa(json!({"exp": NOW + 3601})), &is(Error::BadLifetime));
+    refused(rsa(json!({"aud": OTHER})), &is(Error::WrongAudience));
+    refused(rsa(json!({"aud": [ORIGIN, OTHER]})), &malformed);
+    refused(rsa(json!({"aud": null})), &malformed);
+    refused(rsa(json!({"exp": null})), &malformed);
+    refused(rsa(json!({"iat": null})), &malformed);
+    refused(rsa(json!({"iss": "MESSENGER"})), &is(Error::WrongIssuer));
+    refused(rsa(json!({"iat": NOW - 4000, "exp": NOW - 400})), &is(Error::Expired));
+    refused(rsa(json!({"iat": NOW + 100})), &is(Error::NotYetValid));
+    // A partner's own key does not make it the gatekeeper, whatever the cache holds.
+    let own = with(body.clone(), json!({"iss": ORIGIN}));
+    refused(sign(&forge.ed, &header(&forge.ed), &own), &is(Error::WrongIssuer));
+    refused(sign(&forge.ed, &header(&forge.ed), &body), &is(Error::UnknownKey { refresh: false }));
+    // An ownership token is no bearer token.
+    refused(sign(&forge.ed, &header(&forge.ed), &claims()), &is(Error::WrongIssuer));
+
+    verifier.verify(&mut cache, &rsa(json!({})), now()).unwrap();
+    let issuer = BearerIssuer::new(WHATSAPP, forge.rsa);
+    let token = issuer.issue(ORIGIN, now()).unwrap();
+    verifier.verify(&mut cache, &token, now()).unwrap();
+    let part = {
+        use base64::Engine as _;
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()
+    };
+    assert_eq!(serde_json::from_slice::<Value>(&part).unwrap(), body);
+}
