@@ -21,6 +21,7 @@ pub(crate) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body, l
         .await
         .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body took too long"))?
         .map_err(|_| too_large())?;
-    serde_json::from_slice(&bytes)
-        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the body is not exactly the JSON object asked for"))
+    let object = bytes.trim_ascii_start().starts_with(b"{"); // serde would take an array, member by position
+    (if object { serde_json::from_slice(&bytes).ok() } else { None })
+        .ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "the body is not exactly the JSON object asked for"))
 }

@@ -219,7 +219,16 @@ async fn push_is_refused_to_others() {
     let partner = partner("").await;
     let body = json!({ "to": ALICE }).to_string();
     let good = partner.bearer();
-    for bad in [r#"{"to":"a","x":1}"#, r#"{"to":1}"#, r#"{}"#, r#"{"to":""}"#, r#"{"to":"a","to":"b"}"#, "[]", "to"] {
+    for bad in [
+        r#"{"to":"a","x":1}"#,
+        r#"{"to":1}"#,
+        r#"{}"#,
+        r#"{"to":""}"#,
+        r#"{"to":"a","to":"b"}"#,
+        r#"["alice@partner.test"]"#,
+        "[]",
+        "to",
+    ] {
         problem(partner.push(&good, bad).await, 400).await;
     }
     problem(partner.push(&good, &json!({"to": "a".repeat(3000)}).to_string()).await, 413).await;
