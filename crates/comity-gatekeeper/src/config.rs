@@ -1,0 +1,207 @@
+//! Configuration: a TOML file, over it `COMITY_GATEKEEPER_*` variables, over them flags (both read by the binary).
+
+use crate::Error;
+use crate::limits::MAX_INTEGRATORS;
+use comity_core::{IntegratorId, Secret};
+use serde::Deserialize;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// What the gatekeeper is told before it starts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where chat connections are taken. Port 0 takes a free one.
+    #[serde(default = "chat_address")]
+    pub listen_chat: SocketAddr,
+    /// Where HTTP is served: enlistment, keys, media, administration.
+    #[serde(default = "http_address")]
+    pub listen_http: SocketAddr,
+    /// Database, keys and media; made if it is not there.
+    pub data_dir: PathBuf,
+    /// The `aud` that ownership tokens must have (PROTOCOL §3).
+    #[serde(default = "sandbox_audience")]
+    pub audience: String,
+    /// The bearer token of the administration interface; without it there is none.
+    #[serde(default)]
+    pub admin_token: Option<AdminToken>,
+    /// A sandbox calls partners by plain HTTP, too.
+    #[serde(default = "yes")]
+    pub sandbox: bool,
+    /// The HTTP listener as clients reach it, for media links; by default `http://{listen_http}`.
+    #[serde(default)]
+    pub public_http: Option<String>,
+    /// The integrators.
+    #[serde(default, rename = "integrator")]
+    pub integrators: Vec<Integrator>,
+}
+
+/// An integrator and its servers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Integrator {
+    /// Its number, 1..=999.
+    pub id: u16,
+    /// Its name, as people see it.
+    pub name: String,
+    /// Where its key set and push endpoint live; the `iss` of its tokens.
+    pub origin: String,
+    /// Where its media host answers: `GET {media_base_url}/{storage_reference}`.
+    pub media_base_url: String,
+    /// A picture's address.
+    #[serde(default)]
+    pub icon: String,
+    /// What its user-visible ids are.
+    #[serde(default)]
+    pub identifier_type: IdentifierType,
+    /// Where it stands.
+    #[serde(default)]
+    pub status: IntegratorStatus,
+    /// Whether it takes part in groups.
+    #[serde(default)]
+    pub group_messaging: bool,
+}
+
+/// What user-visible ids are (PROTOCOL §13).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdentifierType {
+    /// E-mail addresses.
+    #[default]
+    Email,
+    /// Phone numbers.
+    Pn,
+    /// User names.
+    Username,
+}
+
+impl IdentifierType {
+    /// The wire's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Pn => "pn",
+            Self::Username => "username",
+        }
+    }
+}
+
+/// Where an integrator stands (PROTOCOL §13).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IntegratorStatus {
+    /// Usable.
+    #[default]
+    Active,
+    /// On the way in.
+    Onboarding,
+    /// Gone: its users can neither enlist nor log in.
+    Removed,
+}
+
+impl IntegratorStatus {
+    /// The wire's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Onboarding => "onboarding",
+            Self::Removed => "removed",
+        }
+    }
+}
+
+/// The administration interface's bearer token.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub struct AdminToken(Secret<String>);
+
+impl AdminToken {
+    /// Compares in constant time.
+    pub fn matches(&self, other: &str) -> bool {
+        self.0 == Secret::new(other.to_owned())
+    }
+}
+
+impl From<String> for AdminToken {
+    fn from(token: String) -> Self {
+        Self(Secret::new(token))
+    }
+}
+
+impl fmt::Debug for AdminToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AdminToken(..)")
+    }
+}
+
+const fn chat_address() -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5222)
+}
+
+const fn http_address() -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080)
+}
+
+fn sandbox_audience() -> String {
+    "comity-sandbox".into()
+}
+
+const fn yes() -> bool {
+    true
+}
+
+impl Config {
+    /// Parses and checks a TOML document.
+    ///
+    /// # Errors
+    /// [`Error::Config`] says what is wrong and where.
+    pub fn from_toml(text: &str) -> Result<Self, Error> {
+        let config: Self = toml::from_str(text).map_err(|e| Error::Config(e.to_string()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks what the types do not.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub fn check(&self) -> Result<(), Error> {
+        let bad = |what: String| Err(Error::Config(what));
+        if self.audience.is_empty() {
+            return bad("`audience` is empty".into());
+        }
+        if self.admin_token.as_ref().is_some_and(|token| token.matches("")) {
+            return bad("`admin_token` is empty; leave it out to have no administration interface".into());
+        }
+        if self.integrators.len() > MAX_INTEGRATORS {
+            return bad(format!("more than {MAX_INTEGRATORS} integrators"));
+        }
+        for (index, integrator) in self.integrators.iter().enumerate() {
+            let id = integrator.id;
+            if IntegratorId::new(id).is_err() {
+                return bad(format!("integrator {id}: an id is 1..=999"));
+            }
+            if self.integrators.iter().skip(index + 1).any(|other| other.id == id || other.origin == integrator.origin)
+            {
+                return bad(format!("integrator {id}: its id or its origin occurs twice"));
+            }
+            for (name, url) in [("origin", &integrator.origin), ("media_base_url", &integrator.media_base_url)] {
+                let Ok(parsed) = reqwest::Url::parse(url) else {
+                    return bad(format!("integrator {id}: `{name}` is not a URL"));
+                };
+                let scheme_ok = parsed.scheme() == "https" || (self.sandbox && parsed.scheme() == "http");
+                if !scheme_ok || parsed.host_str().is_none() || parsed.query().is_some() || parsed.fragment().is_some()
+                {
+                    return bad(format!(
+                        "integrator {id}: `{name}` must be an https URL without query (http in a sandbox)"
+                    ));
+                }
+            }
+            if integrator.origin.ends_with('/') {
+                return bad(format!("integrator {id}: `origin` ends in `/`, a token's `iss` does not"));
+            }
+        }
+        Ok(())
+    }
+}

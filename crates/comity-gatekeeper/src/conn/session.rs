@@ -1,0 +1,208 @@
+//! A logged-in connection: one task that reads, answers and delivers (PROTOCOL §5.5, §7).
+
+use super::Peer;
+use super::delivery::{Delivery, Stopped};
+use super::wire::{Over, open};
+use crate::chat::{Done, Reply, Session, Then, handle, is_pipelined};
+use crate::hub::{Ending, Port};
+use crate::limiter::Bucket;
+use crate::limits::{IDLE_DEADLINE, MAX_PENDING, STANZA_BURST, STANZAS_PER_SECOND};
+use bytes::BytesMut;
+use comity_core::Redacted;
+use comity_xmpp::Node;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesOrdered;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+/// How a connection ends.
+enum End {
+    /// The other side is gone, or silent.
+    Over(Over),
+    /// The server says so.
+    Server(Ending),
+    /// The server is going down.
+    Drain,
+    /// The store failed: nothing more can be promised.
+    Store,
+    /// The client is leaving.
+    Client,
+}
+
+impl From<Over> for End {
+    fn from(over: Over) -> Self {
+        Self::Over(over)
+    }
+}
+
+impl From<Stopped> for End {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Over(over) => Self::Over(over),
+            Stopped::Store(error) => {
+                tracing::error!(%error, "store");
+                Self::Store
+            }
+        }
+    }
+}
+
+pub(super) struct Live {
+    session: Session,
+    peer: Peer,
+    port: Port,
+    delivery: Delivery,
+    /// Stanzas that wait for their commit, in the order in which they came.
+    pending: FuturesOrdered<BoxFuture<'static, Done>>,
+    bucket: Bucket,
+}
+
+impl Live {
+    pub(super) fn new(session: Session, peer: Peer, port: Port) -> Self {
+        let bucket = Bucket::full(STANZA_BURST, session.site.clock.now());
+        Self { session, peer, port, delivery: Delivery::new(), pending: FuturesOrdered::new(), bucket }
+    }
+
+    pub(super) async fn run(mut self, first: Option<BytesMut>, drain: watch::Receiver<bool>) -> Result<(), Over> {
+        let end = match self.talk(first, drain).await {
+            Err(end) => end,
+            Ok(never) => match never {},
+        };
+        // What was taken is committed whether the client is still there or not; its recipients are told.
+        while let Some(done) = self.pending.next().await {
+            for node in &done.nodes {
+                let _may_be_gone = self.peer.writer.node(node).await;
+            }
+        }
+        let last = match &end {
+            End::Over(Over::NotAStanza(_)) => {
+                Some(Node::new("stream:error").with_child(Node::new("xml-not-well-formed")))
+            }
+            End::Over(_) | End::Client => None,
+            End::Server(ending) => Some(conflict(*ending)),
+            End::Drain => Some(Node::new("stream:error").with_attr("code", "503")),
+            End::Store => Some(Node::new("stream:error").with_attr("code", "500")),
+        };
+        if let Some(last) = last {
+            let _may_be_gone = self.peer.writer.node(&last).await;
+        }
+        let _may_be_gone = self.peer.writer.flush().await;
+        self.peer.writer.out.close().await;
+        self.leave(!matches!(end, End::Server(_))).await;
+        match end {
+            End::Over(over) => Err(over),
+            _ => Ok(()),
+        }
+    }
+
+    /// After the connection: mail that it did not answer is new activity for a disconnected user.
+    async fn leave(self, wake: bool) {
+        let Session { site, user } = self.session;
+        drop(self.port);
+        tracing::info!(account = %Redacted(&user.account), "disconnected");
+        let seen = site.store.seen(&user.account, site.clock.now()).await;
+        if let Err(error) = seen.await {
+            tracing::error!(%error, "store");
+        }
+        let waits = wake && user.integrator().is_some();
+        if waits && matches!(site.store.push_target(user.account.clone()).await, Ok(Some(_))) {
+            site.push.wake(&user.account);
+        }
+    }
+
+    async fn talk(
+        &mut self,
+        first: Option<BytesMut>,
+        mut drain: watch::Receiver<bool>,
+    ) -> Result<std::convert::Infallible, End> {
+        if let Some(first) = first {
+            let node = comity_xmpp::decode_bytes(&first.freeze(), &comity_xmpp::Limits::DEFAULT);
+            self.take(node.map_err(Over::NotAStanza)?).await?;
+        }
+        let mut heard = Instant::now();
+        let mut read_from = heard;
+        loop {
+            self.peer.writer.flush().await?;
+            let due = self.delivery.is_due();
+            let reading = self.pending.len() < MAX_PENDING;
+            let throttled = read_from > Instant::now();
+            tokio::select! {
+                frame = self.peer.reader.frame(), if reading && !throttled => {
+                    heard = Instant::now();
+                    let node = open(&mut self.peer.opener, frame?)?;
+                    // Too fast: the rest waits in the socket.
+                    let now = self.session.site.clock.now();
+                    if self.bucket.take(STANZA_BURST, f64::from(STANZAS_PER_SECOND), now).is_err() {
+                        read_from = heard + Duration::from_secs_f64(1.0 / f64::from(STANZAS_PER_SECOND));
+                    }
+                    self.take(node).await?;
+                }
+                () = sleep_until(read_from), if throttled => {}
+                Some(done) = self.pending.next(), if !self.pending.is_empty() => self.apply(done).await?,
+                () = std::future::ready(()), if due => {
+                    self.delivery.page(&self.session, &mut self.peer.writer).await?;
+                }
+                () = self.port.mail.notified() => self.delivery.mail(),
+                Some(frame) = self.port.live.recv() => self.peer.writer.frame(&frame).await?,
+                Some(ending) = self.port.ending.recv() => return Err(End::Server(ending)),
+                () = super::drained(&mut drain) => return Err(End::Drain),
+                () = sleep_until(heard + IDLE_DEADLINE) => return Err(Over::Late.into()),
+            }
+        }
+    }
+
+    /// Handles a stanza. One whose effect is not ordered by the store's writer waits for those before it.
+    async fn take(&mut self, node: Node) -> Result<(), End> {
+        if !is_pipelined(&node) {
+            while let Some(done) = self.pending.next().await {
+                self.apply(done).await?;
+            }
+        }
+        match handle(&self.session, node).await {
+            Reply::Later(later) => {
+                self.pending.push_back(later);
+                Ok(())
+            }
+            // An immediate answer keeps its place behind those that wait.
+            Reply::Ready(done) if !self.pending.is_empty() => {
+                self.pending.push_back(Box::pin(std::future::ready(done)));
+                Ok(())
+            }
+            Reply::Ready(done) => self.apply(done).await,
+        }
+    }
+
+    async fn apply(&mut self, done: Done) -> Result<(), End> {
+        for node in &done.nodes {
+            self.peer.writer.node(node).await?;
+        }
+        self.delivery.answered(done.answered);
+        match done.then {
+            Then::Nothing => {}
+            Then::Active(active) => {
+                if active {
+                    self.delivery.activate(&self.session, &mut self.peer.writer).await?;
+                } else {
+                    self.delivery.pause();
+                }
+                self.port.active.store(active, Ordering::Release);
+            }
+            Then::Pull(count) => self.delivery.pull(count),
+            Then::End => return Err(End::Client),
+        }
+        Ok(())
+    }
+}
+
+fn conflict(ending: Ending) -> Node {
+    let error = Node::new("stream:error");
+    match ending {
+        Ending::Replaced => error.with_child(Node::new("conflict").with_attr("type", "replaced")),
+        Ending::DeviceRemoved => {
+            error.with_attr("code", "401").with_child(Node::new("conflict").with_attr("type", "device_removed"))
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Administration: native users of the sandbox.
+
+use super::{Ctx, bearer, problem};
+use crate::hub::Ending;
+use crate::limits::MAX_DISPLAY_NAME;
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use comity_core::{Jid, Redacted, Server};
+use comity_noise::PublicKey;
+use serde::Deserialize;
+
+/// A native account: a phone number and the Noise key that logs in for it.
+#[derive(Deserialize)]
+pub(super) struct Native {
+    phone_number: String,
+    noise_key: String,
+    #[serde(default)]
+    display_name: String,
+}
+
+/// `POST /admin/native`: registers a native user, or gives it a new Noise key or name. Idempotent.
+pub(super) async fn native(
+    State(site): Ctx,
+    headers: HeaderMap,
+    body: Result<Json<Native>, JsonRejection>,
+) -> Response {
+    let Some(expected) = &site.config.admin_token else { return problem(StatusCode::NOT_FOUND, "no administration") };
+    if !bearer(&headers).is_some_and(|token| expected.matches(token)) {
+        return problem(StatusCode::UNAUTHORIZED, "the admin token is required");
+    }
+    let Ok(Json(native)) = body else { return problem(StatusCode::BAD_REQUEST, "not the JSON expected") };
+    let Some(account) = phone_account(&native.phone_number) else {
+        return problem(StatusCode::BAD_REQUEST, "phone_number is 5 to 15 digits without leading zero");
+    };
+    let key = URL_SAFE_NO_PAD.decode(&native.noise_key).ok().and_then(|k| <[u8; 32]>::try_from(k).ok());
+    let Some(key) = key.filter(|key| !PublicKey::from_bytes(*key).is_low_order()) else {
+        return problem(StatusCode::BAD_REQUEST, "noise_key is a Curve25519 key, 32 bytes in base64url");
+    };
+    if native.display_name.len() > MAX_DISPLAY_NAME || native.display_name.chars().any(char::is_control) {
+        return problem(StatusCode::BAD_REQUEST, "display_name is too long or has control characters");
+    }
+    match site.store.register_native(account.clone(), key, native.display_name, site.clock.now()).await {
+        Ok(rekeyed) => {
+            if rekeyed {
+                site.hub.end(&account, Ending::DeviceRemoved);
+            }
+            tracing::info!(account = %Redacted(&account), "native user registered");
+            Json(serde_json::json!({ "jid": account.to_string() })).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "store");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "store")
+        }
+    }
+}
+
+/// The account of a phone number in digits, with or without `+`.
+pub(crate) fn phone_account(number: &str) -> Option<Jid> {
+    let digits = number.strip_prefix('+').unwrap_or(number);
+    let plain =
+        (5..=15).contains(&digits.len()) && !digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit());
+    if plain { Jid::new(digits, Server::Whatsapp).ok() } else { None }
+}

@@ -1,0 +1,206 @@
+//! Enlistment: `POST /3p/interop_reg` (PROTOCOL §4).
+
+use super::Ctx;
+use crate::chat::notice;
+use crate::hub::Ending;
+use crate::limits::NUMBER_CANDIDATES;
+use crate::rng::os_rng;
+use crate::site::{Location, Site};
+use crate::store::{Enlisted, Enlistment, SignedKey};
+use crate::{INTEROP_VERSION, IntegratorStatus};
+use axum::Json;
+use axum::extract::rejection::FormRejection;
+use axum::extract::{ConnectInfo, Form, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use comity_core::{Jid, Redacted, UserNumber};
+use comity_identity::Error as TokenError;
+use comity_noise::{PublicKey, xeddsa};
+use serde::Deserialize;
+use serde_json::json;
+use std::net::SocketAddr;
+
+/// The form. Every field is required; that one is missing is found with the sizes.
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+pub(super) struct Request {
+    authkey: String,
+    e_keytype: String,
+    e_regid: String,
+    e_ident: String,
+    e_skey_id: String,
+    e_skey_val: String,
+    e_skey_sig: String,
+    token: String,
+    v: String,
+}
+
+/// The closed list of reasons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    BadRequest,
+    BadIntegrator,
+    BadToken,
+    TokenExpired,
+    /// The token is bound to another key than the one to be enlisted.
+    IdMismatch,
+    BadKey,
+    BadSignature,
+    BadVersion,
+    Location,
+    RateLimited(u64),
+    Blocked,
+    /// Not a reason of the protocol: 503, try again.
+    Unavailable,
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let reason = match self {
+            Self::BadRequest => "bad_request",
+            Self::BadIntegrator => "bad_integrator",
+            Self::BadToken => "bad_token",
+            Self::TokenExpired => "token_expired",
+            Self::IdMismatch => "id_mismatch",
+            Self::BadKey => "bad_key",
+            Self::BadSignature => "bad_signature",
+            Self::BadVersion => "bad_version",
+            Self::Location => "location",
+            Self::Blocked => "blocked",
+            Self::RateLimited(retry_after) => {
+                return Json(json!({ "reason": "rate_limited", "retry_after": retry_after, "status": "fail" }))
+                    .into_response();
+            }
+            Self::Unavailable => {
+                return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")]).into_response();
+            }
+        };
+        Json(json!({ "reason": reason, "status": "fail" })).into_response()
+    }
+}
+
+/// What the sizes admit.
+struct Fields {
+    authkey: [u8; 32],
+    keytype: u8,
+    registration: u32,
+    identity: [u8; 32],
+    skey_id: u32,
+    skey_value: [u8; 32],
+    skey_signature: [u8; 64],
+}
+
+fn exactly<const N: usize>(text: &str) -> Result<[u8; N], Refusal> {
+    // The text's length first: nothing is decoded that cannot be right.
+    if text.len() != N.saturating_mul(4).div_ceil(3) {
+        return Err(Refusal::BadRequest);
+    }
+    URL_SAFE_NO_PAD.decode(text).ok().and_then(|b| b.try_into().ok()).ok_or(Refusal::BadRequest)
+}
+
+impl Request {
+    fn sized(&self) -> Result<Fields, Refusal> {
+        let [keytype] = exactly::<1>(&self.e_keytype)?;
+        let [a, b, c] = exactly::<3>(&self.e_skey_id)?;
+        let fields = Fields {
+            authkey: exactly(&self.authkey)?,
+            keytype,
+            registration: u32::from_be_bytes(exactly(&self.e_regid)?),
+            identity: exactly(&self.e_ident)?,
+            skey_id: u32::from_be_bytes([0, a, b, c]),
+            skey_value: exactly(&self.e_skey_val)?,
+            skey_signature: exactly(&self.e_skey_sig)?,
+        };
+        if self.token.is_empty() || self.token.len() > comity_identity::limits::MAX_TOKEN_LEN || self.v.is_empty() {
+            return Err(Refusal::BadRequest);
+        }
+        Ok(fields)
+    }
+}
+
+pub(super) async fn enlist(
+    State(site): Ctx,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    form: Result<Form<Request>, FormRejection>,
+) -> Response {
+    match admit(&site, from, form).await {
+        Ok(account) => {
+            tracing::info!(account = %Redacted(&account), "enlisted");
+            Json(json!({ "login": account.to_string(), "status": "ok" })).into_response()
+        }
+        Err(refusal) => {
+            tracing::info!(?refusal, "enlistment refused");
+            refusal.into_response()
+        }
+    }
+}
+
+async fn admit(site: &Site, from: SocketAddr, form: Result<Form<Request>, FormRejection>) -> Result<Jid, Refusal> {
+    let now = site.clock.now();
+    site.enlist_limit.take(from.ip(), now).map_err(Refusal::RateLimited)?;
+    let Form(request) = form.map_err(|_| Refusal::BadRequest)?;
+    let fields = request.sized()?;
+    if request.v != INTEROP_VERSION {
+        return Err(Refusal::BadVersion);
+    }
+    let keys = [fields.authkey, fields.identity, fields.skey_value];
+    if fields.keytype != 5 || keys.iter().any(|key| PublicKey::from_bytes(*key).is_low_order()) {
+        return Err(Refusal::BadKey);
+    }
+    if !signed_by(&fields.identity, &fields.skey_value, &fields.skey_signature) {
+        return Err(Refusal::BadSignature);
+    }
+    let (partner, token) =
+        site.partners.verify(&request.token, &fields.authkey).await.map_err(|error| match error {
+            TokenError::UnknownIssuer => Refusal::BadIntegrator,
+            TokenError::Expired => Refusal::TokenExpired,
+            TokenError::WrongKeyBinding => Refusal::IdMismatch,
+            TokenError::NoKeys => Refusal::Unavailable,
+            _ => Refusal::BadToken,
+        })?;
+    if partner.config.status == IntegratorStatus::Removed {
+        return Err(Refusal::BadIntegrator);
+    }
+    if site.location(from.ip()) == Location::Denied {
+        return Err(Refusal::Location);
+    }
+    let enlistment = Enlistment {
+        integrator: partner.id,
+        visible_id: token.user_visible_id,
+        auth_key: fields.authkey,
+        registration: fields.registration,
+        identity: fields.identity,
+        skey: SignedKey {
+            id: fields.skey_id,
+            value: fields.skey_value.to_vec(),
+            signature: fields.skey_signature.to_vec(),
+        },
+        candidates: (0..NUMBER_CANDIDATES).map(|_| UserNumber::random(&mut os_rng())).collect(),
+    };
+    let enlisted = site.store.enlist(enlistment, now, move |account| notice::identity_changed(account, now)).await;
+    match enlisted {
+        Ok(Enlisted::Ok { account, rekeyed, told }) => {
+            if rekeyed {
+                site.hub.end(&account, Ending::DeviceRemoved);
+            }
+            for contact in &told {
+                site.hub.nudge(contact);
+            }
+            site.push.came(&account); // a new device: a wake-up refused before may be sent again
+            Ok(account)
+        }
+        Ok(Enlisted::Blocked) => Err(Refusal::Blocked),
+        Err(error) => {
+            tracing::error!(%error, "store");
+            Err(Refusal::Unavailable)
+        }
+    }
+}
+
+/// Whether `signature` is the identity key's over `0x05 ‖ value`.
+pub(crate) fn signed_by(identity: &[u8; 32], value: &[u8], signature: &[u8; 64]) -> bool {
+    xeddsa::verify(&PublicKey::from_bytes(*identity), &[&[5], value].concat(), signature).is_ok()
+}

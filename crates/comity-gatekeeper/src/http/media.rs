@@ -1,0 +1,215 @@
+//! Media: the relay of what partners host, and native users' own files (PROTOCOL §10).
+
+use super::{Ctx, problem};
+use crate::limits::{MAX_MEDIA, MEDIA_IDLE, MEDIA_TOTAL};
+use crate::site::Site;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use std::io;
+use std::path::{Path as FilePath, PathBuf};
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// `^[A-Za-z0-9_-]{16,128}$`: fit for a URL path and for a file name.
+fn is_reference(text: &str) -> bool {
+    (16..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+/// Cuts a stream off at `MAX_MEDIA` bytes, after `MEDIA_IDLE` without a byte, or after `MEDIA_TOTAL`. Holds `permit` for
+/// as long as it lives.
+fn guarded<S, E>(stream: S, permit: OwnedSemaphorePermit) -> impl Stream<Item = io::Result<Bytes>>
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let end = Instant::now() + MEDIA_TOTAL;
+    stream::unfold(Some((stream, permit, 0u64)), move |state| async move {
+        let (mut stream, permit, seen) = state?;
+        let next = timeout_at(end.min(Instant::now() + MEDIA_IDLE), stream.next()).await;
+        let chunk = match next {
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            Ok(None) => return None,
+            Ok(Some(Err(error))) => Err(io::Error::other(error)),
+            Ok(Some(Ok(chunk))) if seen.saturating_add(chunk.len() as u64) > MAX_MEDIA => {
+                Err(io::ErrorKind::FileTooLarge.into())
+            }
+            Ok(Some(Ok(chunk))) => Ok(chunk),
+        };
+        match chunk {
+            Ok(chunk) => {
+                let seen = seen + chunk.len() as u64;
+                Some((Ok(chunk), Some((stream, permit, seen))))
+            }
+            Err(error) => Some((Err(error), None)),
+        }
+    })
+}
+
+/// `GET /interop/whatsapp/download/{integrator}/{storage_reference}/`: fetches from the partner's media host and passes
+/// the bytes on as they come. The address is made of the integrator's configuration and the reference alone.
+pub(super) async fn relay(State(site): Ctx, Path((integrator, reference)): Path<(u16, String)>) -> Response {
+    if !is_reference(&reference) {
+        return problem(StatusCode::BAD_REQUEST, "not a storage reference");
+    }
+    let Some(partner) = site.partners.get(integrator) else {
+        return problem(StatusCode::NOT_FOUND, "no such integrator");
+    };
+    let Ok(permit) = std::sync::Arc::clone(&partner.media_slots).try_acquire_owned() else {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "too many downloads from this integrator");
+    };
+    let Ok(bearer) = site.partners.bearer_for(partner) else {
+        return problem(StatusCode::INTERNAL_SERVER_ERROR, "signing failed");
+    };
+    let url = format!("{}/{reference}", partner.config.media_base_url.trim_end_matches('/'));
+    let asked = site.partners.http().get(url).bearer_auth(bearer).send();
+    let answer = match timeout(MEDIA_IDLE, asked).await {
+        Err(_) => return problem(StatusCode::GATEWAY_TIMEOUT, "the partner's media host did not answer"),
+        Ok(Err(_)) => return problem(StatusCode::BAD_GATEWAY, "the partner's media host cannot be reached"),
+        Ok(Ok(answer)) => answer,
+    };
+    match answer.status() {
+        StatusCode::OK => {}
+        StatusCode::NOT_FOUND | StatusCode::GONE => {
+            return problem(StatusCode::NOT_FOUND, "the partner has no such file");
+        }
+        status => {
+            tracing::warn!(integrator, %status, "media host");
+            return problem(StatusCode::BAD_GATEWAY, "the partner's media host refused");
+        }
+    }
+    let length = answer.content_length();
+    if length.is_some_and(|length| length > MAX_MEDIA) {
+        return problem(StatusCode::BAD_GATEWAY, "the file is too large");
+    }
+    media_response(length, Body::from_stream(guarded(answer.bytes_stream(), permit)))
+}
+
+fn media_response(length: Option<u64>, body: Body) -> Response {
+    let mut response = ([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response();
+    if let Some(length) = length {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
+    response
+}
+
+#[derive(Deserialize)]
+pub(super) struct UploadQuery {
+    #[serde(default)]
+    auth: String,
+}
+
+const KINDS: &[&str] = &["image", "sticker", "video", "gif", "audio", "ptt", "document"];
+
+/// `POST /mms/{type}/{token}`: takes a native user's encrypted file; its SHA-256 must be the token.
+pub(super) async fn upload(
+    State(site): Ctx,
+    Path((kind, token)): Path<(String, String)>,
+    Query(query): Query<UploadQuery>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    if !KINDS.contains(&kind.as_str()) {
+        return problem(StatusCode::NOT_FOUND, "no such media type");
+    }
+    if !site.media_auth.verify(&query.auth, site.clock.now()) {
+        return problem(StatusCode::UNAUTHORIZED, "auth is missing, wrong or expired");
+    }
+    let hash = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).ok().and_then(|h| <[u8; 32]>::try_from(h).ok());
+    let Some(hash) = hash else { return problem(StatusCode::BAD_REQUEST, "the token is not a SHA-256 in base64url") };
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > MAX_MEDIA) {
+        return problem(StatusCode::PAYLOAD_TOO_LARGE, "the file is too large");
+    }
+    let Ok(permit) = std::sync::Arc::clone(&site.upload_slots).try_acquire_owned() else {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "too many uploads");
+    };
+    match store_body(&site, guarded(body.into_data_stream(), permit), hash).await {
+        Ok(reference) => {
+            let direct_path = format!("/v/t/{reference}");
+            Json(serde_json::json!({ "url": format!("{}{direct_path}", site.public_http), "direct_path": direct_path }))
+                .into_response()
+        }
+        Err(e) => match e.kind() {
+            io::ErrorKind::FileTooLarge => problem(StatusCode::PAYLOAD_TOO_LARGE, "the file is too large"),
+            io::ErrorKind::InvalidData => {
+                problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body's SHA-256 is not the token")
+            }
+            io::ErrorKind::TimedOut => problem(StatusCode::REQUEST_TIMEOUT, "the body did not come"),
+            _ => problem(StatusCode::INTERNAL_SERVER_ERROR, "the file could not be stored"),
+        },
+    }
+}
+
+/// A file that is removed unless it was kept.
+struct Partial(Option<PathBuf>);
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.take() {
+            let _left_for_the_sweep = std::fs::remove_file(path);
+        }
+    }
+}
+
+async fn store_body(site: &Site, body: impl Stream<Item = io::Result<Bytes>>, hash: [u8; 32]) -> io::Result<String> {
+    let reference = URL_SAFE_NO_PAD.encode(crate::rng::random::<32>());
+    let path = site.media_dir.join(format!("{reference}.part"));
+    let mut partial = Partial(Some(path.clone()));
+    let mut file = File::create(&path).await?;
+    let mut hasher = Sha256::new();
+    let mut body = std::pin::pin!(body);
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk?;
+        hasher.update(&chunk);
+        file.write_all(&chunk).await?;
+    }
+    if <[u8; 32]>::from(hasher.finalize()) != hash {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    file.sync_all().await?;
+    tokio::fs::rename(&path, site.media_dir.join(&reference)).await?;
+    File::open(&site.media_dir).await?.sync_all().await?;
+    partial.0 = None;
+    Ok(reference)
+}
+
+/// `GET /v/t/{reference}`: a native user's file. The query is ignored.
+pub(super) async fn download(State(site): Ctx, Path(reference): Path<String>) -> Response {
+    if !is_reference(&reference) {
+        return problem(StatusCode::NOT_FOUND, "no such file");
+    }
+    match open(&site.media_dir.join(&reference)).await {
+        Ok((file, length)) => media_response(Some(length), Body::from_stream(chunks(file))),
+        Err(_) => problem(StatusCode::NOT_FOUND, "no such file"),
+    }
+}
+
+async fn open(path: &FilePath) -> io::Result<(File, u64)> {
+    let file = File::open(path).await?;
+    let length = file.metadata().await?.len();
+    Ok((file, length))
+}
+
+fn chunks(file: File) -> impl Stream<Item = io::Result<Bytes>> {
+    const CHUNK: usize = 64 * 1024;
+    stream::unfold(Some(file), |file| async move {
+        let mut file = file?;
+        let mut chunk = bytes::BytesMut::with_capacity(CHUNK);
+        match file.read_buf(&mut chunk).await {
+            Ok(0) => None,
+            Ok(_) => Some((Ok(chunk.freeze()), Some(file))),
+            Err(error) => Some((Err(error), None)),
+        }
+    })
+}

@@ -1,0 +1,62 @@
+//! The HTTP listener: enlistment, keys, media, administration, probes.
+
+mod admin;
+mod enlist;
+mod media;
+
+use crate::site::Site;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use std::sync::Arc;
+
+pub(crate) use admin::phone_account;
+pub(crate) use enlist::signed_by;
+
+type Ctx = State<Arc<Site>>;
+
+/// All routes.
+pub(crate) fn router(site: Arc<Site>) -> Router {
+    use crate::limits::{MAX_ADMIN_BODY, MAX_ENLIST_BODY};
+    Router::new()
+        .route("/3p/interop_reg", post(enlist::enlist).layer(DefaultBodyLimit::max(MAX_ENLIST_BODY)))
+        .route("/.well-known/jwks", get(jwks))
+        .route("/interop/whatsapp/download/{integrator}/{reference}/", get(media::relay))
+        .route("/mms/{kind}/{token}", post(media::upload).layer(DefaultBodyLimit::disable()))
+        .route("/v/t/{reference}", get(media::download))
+        .route("/admin/native", post(admin::native).layer(DefaultBodyLimit::max(MAX_ADMIN_BODY)))
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .with_state(site)
+}
+
+/// The keys of the bearer tokens that the gatekeeper's calls carry (PROTOCOL §3).
+async fn jwks(State(site): Ctx) -> Response {
+    match site.partners.own_jwks() {
+        Ok(set) => {
+            ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "max-age=600")], set).into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn readyz(State(site): Ctx) -> Response {
+    if site.partners.ready() {
+        "ok\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "an integrator's key set is missing\n").into_response()
+    }
+}
+
+/// An RFC 9457 problem document.
+fn problem(status: StatusCode, title: &str) -> Response {
+    let body = serde_json::json!({ "title": title, "status": status.as_u16() }).to_string();
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+}
+
+/// The bearer token of a request.
+fn bearer(headers: &axum::http::HeaderMap) -> Option<&str> {
+    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+}

@@ -1,0 +1,152 @@
+//! Every bound of the gatekeeper. Checked before anything is allocated for what it bounds.
+
+use std::time::Duration;
+
+// Store.
+
+/// Threads that read the database.
+pub const READER_THREADS: usize = 2;
+/// Writes (and reads) that wait for the store; more wait at their connections.
+pub const WRITE_QUEUE: usize = 1024;
+/// Most writes of one transaction.
+pub const MAX_GROUP_COMMIT: usize = 512;
+
+// Accounts.
+
+/// How long mail is kept (PROTOCOL §12).
+pub const MAIL_KEEP: Duration = Duration::from_secs(30 * 86_400);
+/// How long a partner user may stay away before it must enlist again (PROTOCOL §12).
+pub const LAPSE_AFTER: Duration = Duration::from_secs(30 * 86_400);
+/// How often what has expired is removed.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// Random user numbers tried for a new user before giving up.
+pub const NUMBER_CANDIDATES: usize = 8;
+/// Longest display name, in bytes.
+pub const MAX_DISPLAY_NAME: usize = 128;
+/// Most native users the admin interface registers in one request body, in bytes.
+pub const MAX_ADMIN_BODY: usize = 4 * 1024;
+
+// Mailbox.
+
+/// Most stanzas that wait for one account.
+pub const MAX_MAILBOX_STANZAS: u64 = 10_000;
+/// Most bytes that wait for one account.
+pub const MAX_MAILBOX_BYTES: u64 = 64 << 20;
+/// Stanzas sent to a client and not yet answered, before more are held back.
+pub const DELIVERY_WINDOW: u32 = 256;
+/// Most that a client may add to the window by pulling batches.
+pub const MAX_DELIVERY_WINDOW: u32 = 4096;
+/// Stanzas read from the mailbox at once.
+pub const DELIVERY_PAGE: u32 = 64;
+/// Bytes read from the mailbox at once, about.
+pub const DELIVERY_PAGE_BYTES: usize = 256 * 1024;
+
+// Keys (PROTOCOL §8).
+
+/// Most keys of one upload.
+pub const MAX_UPLOAD_KEYS: usize = 812;
+/// Most one-time keys of one kind kept for an account.
+pub const MAX_STORED_ONE_TIME_KEYS: u32 = 4096;
+/// Below this many one-time keys the owner is told.
+pub const LOW_WATER: u32 = 10;
+/// Most users of one fetch.
+pub const MAX_FETCH_USERS: usize = 256;
+/// One-time keys that one account may take from another in a day.
+pub const MAX_ONE_TIME_PER_PAIR_AND_DAY: u32 = 20;
+/// Pairs remembered for that; beyond it nobody gets one-time keys from an account not seen today.
+pub const MAX_PAIRS: usize = 100_000;
+/// Longest post-quantum public key, in bytes (Kyber-1024 has 1568, with its type byte 1569).
+pub const MAX_PQ_KEY: usize = 2048;
+
+// Consent (PROTOCOL §13).
+
+/// Most users of one look-up.
+pub const MAX_LOOKUP_USERS: usize = 256;
+/// Most devices asked for in one usync.
+pub const MAX_USYNC_USERS: usize = 256;
+/// Pings per sender, target and day.
+pub const MAX_PINGS_PER_DAY: u32 = 3;
+/// Most entries of a blocklist.
+pub const MAX_BLOCKLIST: u32 = 10_000;
+/// Reports kept.
+pub const MAX_REPORTS: i64 = 10_000;
+/// Most messages of one report.
+pub const MAX_REPORT_MESSAGES: usize = 210;
+/// Most ids of one receipt.
+pub const MAX_RECEIPT_IDS: usize = 256;
+/// Longest id of a stanza that is queued or answered, in bytes.
+pub const MAX_STANZA_ID: usize = 128;
+/// Longest stanza that is queued, in bytes.
+pub const MAX_QUEUED_STANZA: usize = 1 << 20;
+
+// Connections.
+
+/// Connections at once, all phases.
+pub const MAX_CONNECTIONS: usize = 50_000;
+/// From accept to the end of the handshake.
+pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(15);
+/// Silence after which a client is taken for gone: its keep-alive is due every 30 s.
+pub const IDLE_DEADLINE: Duration = Duration::from_secs(90);
+/// How long a write to a client may take.
+pub const WRITE_DEADLINE: Duration = Duration::from_secs(20);
+/// Bytes read from a socket at once.
+pub const READ_CHUNK: usize = 16 * 1024;
+/// Stanzas of one connection that wait for their commit; further ones wait in the socket.
+pub const MAX_PENDING: usize = 64;
+/// Live-only stanzas (typing, low-water) that wait at a connection; more are dropped.
+pub const MAX_LIVE: usize = 32;
+/// Stanzas that a client may send at once, and per second in the long run.
+pub const STANZA_BURST: u32 = 1000;
+/// See [`STANZA_BURST`].
+pub const STANZAS_PER_SECOND: u32 = 500;
+/// How long shutdown waits for connections to end.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+
+// HTTP.
+
+/// Largest body of an enlistment.
+pub const MAX_ENLIST_BODY: usize = 16 * 1024;
+/// Enlistments from one address at once, and per minute in the long run.
+pub const ENLIST_BURST: u32 = 120;
+/// Addresses remembered for that; beyond it the oldest half is forgotten.
+pub const MAX_ADDRESSES: usize = 100_000;
+/// Largest media file (PROTOCOL §10).
+pub const MAX_MEDIA: u64 = 2 << 30;
+/// Longest silence within a media transfer.
+pub const MEDIA_IDLE: Duration = Duration::from_secs(30);
+/// Longest media transfer.
+pub const MEDIA_TOTAL: Duration = Duration::from_secs(3600);
+/// Relayed downloads of one integrator at once.
+pub const MEDIA_PER_INTEGRATOR: usize = 64;
+/// Uploads at once.
+pub const MEDIA_UPLOADS: usize = 64;
+/// How long an upload's authorisation lasts.
+pub const MEDIA_AUTH_TTL: Duration = Duration::from_secs(6 * 3600);
+/// How long uploaded media are kept.
+pub const MEDIA_KEEP: Duration = Duration::from_secs(30 * 86_400);
+/// A partner's answer to anything but media is due after this.
+pub const PARTNER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Integrators of a configuration.
+pub const MAX_INTEGRATORS: usize = 999;
+
+// Push (PROTOCOL §11).
+
+/// Accounts with an outstanding wake-up.
+pub const MAX_WAKES: usize = 100_000;
+/// Push calls at once.
+pub const PUSH_CALLS: usize = 64;
+/// Tries of one wake-up.
+pub const PUSH_TRIES: u32 = 10;
+/// First wait between tries; doubles.
+pub const PUSH_BACKOFF: Duration = Duration::from_secs(1);
+/// Longest wait between tries.
+pub const PUSH_BACKOFF_MAX: Duration = Duration::from_secs(600);
+/// After a wake-up was taken, the next one for the same user waits this long unless the user has come.
+pub const PUSH_QUIET: Duration = Duration::from_secs(30);
+
+// Frames after the log-in.
+
+/// Largest frame of a client that has logged in: the largest key upload, with room.
+pub const MAX_CLIENT_FRAME: usize = 4 << 20;
+/// Sealed bytes that are written to a socket at once, about.
+pub const WRITE_CHUNK: usize = 64 * 1024;

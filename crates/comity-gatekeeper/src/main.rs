@@ -1,0 +1,115 @@
+//! The `comity-gatekeeper` binary: configuration, logs, signals.
+#![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr, reason = "a program")]
+
+use clap::Parser;
+use comity_gatekeeper::{AdminToken, Config, Error, Gatekeeper, Options};
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Reference gatekeeper (sandbox) of the interop protocol: enlistment, chat, mailbox, media relay, push.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// Configuration file (TOML).
+    #[arg(long, env = "COMITY_GATEKEEPER_CONFIG")]
+    config: PathBuf,
+    /// Check the configuration and exit.
+    #[arg(long)]
+    check_config: bool,
+    /// Where chat connections are taken.
+    #[arg(long, env = "COMITY_GATEKEEPER_LISTEN_CHAT")]
+    listen_chat: Option<SocketAddr>,
+    /// Where HTTP is served.
+    #[arg(long, env = "COMITY_GATEKEEPER_LISTEN_HTTP")]
+    listen_http: Option<SocketAddr>,
+    /// Database, keys and media.
+    #[arg(long, env = "COMITY_GATEKEEPER_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// The audience that ownership tokens must have.
+    #[arg(long, env = "COMITY_GATEKEEPER_AUDIENCE")]
+    audience: Option<String>,
+    /// The HTTP listener as clients reach it.
+    #[arg(long, env = "COMITY_GATEKEEPER_PUBLIC_HTTP")]
+    public_http: Option<String>,
+    /// The administration interface's bearer token (environment only: arguments are visible to others).
+    #[arg(skip)]
+    admin_token: Option<AdminToken>,
+}
+
+impl Args {
+    /// File, over it environment and flags.
+    fn config(self) -> Result<Config, Error> {
+        let text = std::fs::read_to_string(&self.config)
+            .map_err(|e| Error::Config(format!("{}: {e}", self.config.display())))?;
+        let mut config = Config::from_toml(&text)?;
+        config.listen_chat = self.listen_chat.unwrap_or(config.listen_chat);
+        config.listen_http = self.listen_http.unwrap_or(config.listen_http);
+        config.data_dir = self.data_dir.unwrap_or(config.data_dir);
+        config.audience = self.audience.unwrap_or(config.audience);
+        config.public_http = self.public_http.or(config.public_http);
+        config.admin_token = self.admin_token.or(config.admin_token);
+        config.check()?;
+        Ok(config)
+    }
+}
+
+fn main() -> ExitCode {
+    let mut args = Args::parse();
+    args.admin_token = std::env::var("COMITY_GATEKEEPER_ADMIN_TOKEN").ok().map(AdminToken::from);
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("comity-gatekeeper: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> Result<(), Error> {
+    let check_only = args.check_config;
+    let config = args.config()?;
+    if check_only {
+        println!("configuration ok: {} integrators", config.integrators.len());
+        return Ok(());
+    }
+    let filter = tracing_subscriber::EnvFilter::try_from_env("COMITY_GATEKEEPER_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Io { what: "runtime".into(), source })?;
+    runtime.block_on(async {
+        let gatekeeper = Gatekeeper::start(config, Options::default()).await?;
+        let mut stdout = std::io::stdout();
+        let ready = writeln!(
+            stdout,
+            "ready gatekeeper chat={} http=http://{} root={}",
+            gatekeeper.chat_addr(),
+            gatekeeper.http_addr(),
+            gatekeeper.root()
+        );
+        ready.and_then(|()| stdout.flush()).map_err(|source| Error::Io { what: "stdout".into(), source })?;
+        stop_signal().await;
+        gatekeeper.shutdown().await;
+        Ok(())
+    })
+}
+
+/// Ctrl-C, or SIGTERM where there is one.
+async fn stop_signal() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    let _without_signals_for_ever = tokio::signal::ctrl_c().await;
+}

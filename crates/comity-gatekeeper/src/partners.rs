@@ -1,0 +1,184 @@
+//! The integrators and what their servers say: key sets and ownership tokens (PROTOCOL §3).
+
+use crate::limits::{MEDIA_PER_INTEGRATOR, PARTNER_TIMEOUT};
+use crate::{Clock, Config, Error, Integrator, IntegratorStatus};
+use comity_core::{IntegratorId, Timestamp};
+use comity_identity::limits::MAX_JWKS_LEN;
+use comity_identity::{
+    BearerIssuer, Error as TokenError, Fetch, JwksCache, OwnershipToken, TokenVerifier, UnverifiedToken, jkt, jwks_url,
+};
+use futures_util::StreamExt as _;
+use reqwest::redirect::Policy;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore};
+
+/// An integrator with its media slots.
+pub(crate) struct Partner {
+    pub(crate) id: IntegratorId,
+    pub(crate) config: Integrator,
+    pub(crate) media_slots: Arc<Semaphore>,
+}
+
+/// All integrators.
+pub(crate) struct Partners {
+    by_id: HashMap<u16, Arc<Partner>>,
+    verifier: TokenVerifier,
+    cache: Mutex<JwksCache>,
+    /// Rung after each fetch: who waits for a key looks again.
+    fetched: Notify,
+    /// Rung when a fetch may be due before the one awaited.
+    wanted: Notify,
+    http: reqwest::Client,
+    bearer: BearerIssuer,
+    clock: Clock,
+}
+
+impl Partners {
+    pub(crate) fn new(config: &Config, bearer: BearerIssuer, clock: Clock) -> Result<Self, Error> {
+        let mut cache = JwksCache::new();
+        let mut by_id = HashMap::new();
+        for integrator in &config.integrators {
+            let id = IntegratorId::new(integrator.id).map_err(|e| Error::Config(e.to_string()))?;
+            if integrator.status != IntegratorStatus::Removed {
+                cache
+                    .add_issuer(&integrator.origin, &jwks_url(&integrator.origin))
+                    .map_err(|e| Error::Config(e.to_string()))?;
+            }
+            let media_slots = Arc::new(Semaphore::new(MEDIA_PER_INTEGRATOR));
+            by_id.insert(integrator.id, Arc::new(Partner { id, config: integrator.clone(), media_slots }));
+        }
+        let http = reqwest::Client::builder()
+            .redirect(Policy::none())
+            .connect_timeout(PARTNER_TIMEOUT)
+            .https_only(!config.sandbox)
+            .no_proxy()
+            .user_agent("comity-gatekeeper")
+            .build()
+            .map_err(|e| Error::Config(format!("HTTP client: {e}")))?;
+        let verifier = TokenVerifier::new(&config.audience);
+        let (fetched, wanted) = (Notify::new(), Notify::new());
+        Ok(Self { by_id, verifier, cache: Mutex::new(cache), fetched, wanted, http, bearer, clock })
+    }
+
+    fn cache(&self) -> std::sync::MutexGuard<'_, JwksCache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The integrator of that number.
+    pub(crate) fn get(&self, id: u16) -> Option<&Arc<Partner>> {
+        self.by_id.get(&id)
+    }
+
+    /// All integrators, by number.
+    pub(crate) fn all(&self) -> Vec<&Arc<Partner>> {
+        let mut all: Vec<_> = self.by_id.values().collect();
+        all.sort_by_key(|partner| partner.id);
+        all
+    }
+
+    /// The HTTP client for calls to partners: no redirects, no proxy, https alone outside a sandbox.
+    pub(crate) const fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    /// The gatekeeper's own bearer token for calls to this partner.
+    pub(crate) fn bearer_for(&self, partner: &Partner) -> Result<String, TokenError> {
+        self.bearer.issue(&partner.config.origin, self.clock.now())
+    }
+
+    /// The key set at `/.well-known/jwks`.
+    pub(crate) fn own_jwks(&self) -> Result<String, TokenError> {
+        comity_identity::Jwks::new([self.bearer.public()]).map(|set| set.to_json())
+    }
+
+    /// Whether every active integrator's keys are known.
+    pub(crate) fn ready(&self) -> bool {
+        let now = self.clock.now();
+        let cache = self.cache();
+        self.by_id.values().all(|partner| {
+            partner.config.status != IntegratorStatus::Active || cache.has_keys(&partner.config.origin, now)
+        })
+    }
+
+    /// Verifies an ownership token presented with the Noise key `noise_key`; whose integrator it is follows from it. Waits
+    /// for the key set's fetch if the token's key is not known and a fetch is allowed.
+    pub(crate) async fn verify(
+        &self,
+        token: &str,
+        noise_key: &[u8; 32],
+    ) -> Result<(Arc<Partner>, OwnershipToken), TokenError> {
+        let deadline = tokio::time::Instant::now() + PARTNER_TIMEOUT;
+        loop {
+            let fetched = self.fetched.notified();
+            tokio::pin!(fetched);
+            fetched.as_mut().enable(); // before the look, so that no fetch ends between the two unheard
+            let now = self.clock.now();
+            let unverified = UnverifiedToken::parse(token)?;
+            let found = self.cache().key(unverified.issuer(), unverified.kid(), now);
+            match found {
+                Ok(key) => {
+                    let token = self.verifier.verify_with(unverified, &key, &jkt(noise_key), now)?;
+                    let partner = self.by_id.values().find(|p| p.config.origin == token.issuer);
+                    return partner.map(|p| (Arc::clone(p), token)).ok_or(TokenError::UnknownIssuer);
+                }
+                Err(TokenError::UnknownKey { refresh: true }) => {
+                    self.wanted.notify_one();
+                    if tokio::time::timeout_at(deadline, fetched).await.is_err() {
+                        return Err(TokenError::NoKeys);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Fetches key sets when they are due, for ever.
+    pub(crate) async fn keep_keys_fresh(self: Arc<Self>) {
+        loop {
+            let now = self.clock.now();
+            while let Some(fetch) = { self.cache().poll(now) } {
+                tokio::spawn(Arc::clone(&self).fetch(fetch));
+            }
+            let due = self.cache().next_due();
+            let wait = due.map_or(Duration::from_secs(3600), |due| due.since(now)).max(Duration::from_millis(50));
+            let _whichever_first = tokio::time::timeout(wait, self.wanted.notified()).await;
+        }
+    }
+
+    async fn fetch(self: Arc<Self>, fetch: Fetch) {
+        let body = tokio::time::timeout(PARTNER_TIMEOUT, self.get_bounded(&fetch.url)).await;
+        let now: Timestamp = self.clock.now();
+        match body {
+            Ok(Some(body)) => {
+                if let Err(error) = self.cache().fetched(&fetch.issuer, &body, now) {
+                    tracing::warn!(issuer = fetch.issuer, %error, "key set refused");
+                }
+            }
+            _ => {
+                tracing::warn!(issuer = fetch.issuer, "key set not fetched");
+                self.cache().failed(&fetch.issuer);
+            }
+        }
+        self.fetched.notify_waiters();
+        self.wanted.notify_one(); // the next due time has changed
+    }
+
+    async fn get_bounded(&self, url: &str) -> Option<Vec<u8>> {
+        let answer = self.http.get(url).send().await.ok()?;
+        if answer.status() != reqwest::StatusCode::OK {
+            return None;
+        }
+        let mut stream = answer.bytes_stream();
+        let mut body = Vec::new();
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.ok()?;
+            if body.len() + chunk.len() > MAX_JWKS_LEN {
+                return None;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Some(body)
+    }
+}

@@ -1,0 +1,180 @@
+//! A running gatekeeper: its listeners, its background work, its end.
+
+use crate::hub::{Ending, Hub};
+use crate::keys::{CHAIN_RENEW, Keys};
+use crate::limits::{DRAIN_DEADLINE, MEDIA_KEEP, SWEEP_EVERY};
+use crate::partners::Partners;
+use crate::site::{LocationPolicy, Site};
+use crate::store::Store;
+use crate::{Clock, Config, Error, conn, http};
+use comity_identity::{BearerIssuer, WHATSAPP};
+use comity_noise::PublicKey;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+/// What a gatekeeper runs with beside its configuration.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// The wall clock.
+    pub clock: Clock,
+    /// Judges the addresses of partner users (PROTOCOL §18); without it all are let in.
+    pub location_policy: Option<LocationPolicy>,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("clock", &self.clock).finish_non_exhaustive()
+    }
+}
+
+/// A running gatekeeper. Dropping it stops it without waiting; [`shutdown`](Self::shutdown) waits.
+pub struct Gatekeeper {
+    chat_addr: SocketAddr,
+    http_addr: SocketAddr,
+    root: PublicKey,
+    drain: watch::Sender<bool>,
+    serving: Vec<JoinHandle<()>>,
+    background: Vec<JoinHandle<()>>,
+}
+
+impl Gatekeeper {
+    /// Starts: opens the data directory, binds both listeners, serves. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error`] if the configuration, the data directory or a listener is not usable. Nothing keeps running.
+    pub async fn start(config: Config, options: Options) -> Result<Self, Error> {
+        config.check()?;
+        let (dir, clock) = (config.data_dir.clone(), options.clock);
+        let (keys, store) =
+            tokio::task::spawn_blocking(move || open(&dir)).await.map_err(|_| Error::Internal("start"))??;
+        let chat = bind(config.listen_chat).await?;
+        let http = bind(config.listen_http).await?;
+        let chat_addr = chat.local_addr().map_err(Error::io("listener"))?;
+        let http_addr = http.local_addr().map_err(Error::io("listener"))?;
+
+        let bearer =
+            comity_identity::SigningKey::from_pkcs8(keys.bearer.expose()).map_err(|_| Error::KeyFile("bearer.pk8"))?;
+        let hub = Arc::new(Hub::default());
+        let partners = Arc::new(Partners::new(&config, BearerIssuer::new(WHATSAPP, bearer), clock.clone())?);
+        let public_http = config.public_http.clone().unwrap_or_else(|| format!("http://{http_addr}"));
+        let root = keys.root.public();
+        let policy = options.location_policy;
+        let site = Arc::new(Site::new(config, clock, store, hub, partners, &keys, public_http, policy));
+
+        let (drain, draining) = watch::channel(false);
+        let mut http_draining = draining.clone();
+        let app = http::router(Arc::clone(&site)).into_make_service_with_connect_info::<SocketAddr>();
+        let http = axum::serve(http, app).with_graceful_shutdown(async move {
+            let _sender_gone_is_the_same = http_draining.wait_for(|draining| *draining).await;
+        });
+        let serving = vec![
+            tokio::spawn(conn::serve(Arc::clone(&site), chat, draining)),
+            tokio::spawn(async move {
+                if let Err(error) = http.await {
+                    tracing::error!(%error, "http");
+                }
+            }),
+        ];
+        let background = vec![
+            tokio::spawn(Arc::clone(&site.partners).keep_keys_fresh()),
+            tokio::spawn(sweep(Arc::clone(&site))),
+            tokio::spawn(renew_chain(Arc::clone(&site), keys)),
+        ];
+        for account in site.store.to_wake().await? {
+            site.push.wake(&account);
+        }
+        Ok(Self { chat_addr, http_addr, root, drain, serving, background })
+    }
+
+    /// Where chat connections are taken.
+    pub const fn chat_addr(&self) -> SocketAddr {
+        self.chat_addr
+    }
+
+    /// Where HTTP is served.
+    pub const fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    /// The root of its certificates: what clients trust.
+    pub const fn root(&self) -> PublicKey {
+        self.root
+    }
+
+    /// Stops: takes nothing new, answers what was taken, tells the clients, waits for them a short while.
+    pub async fn shutdown(mut self) {
+        let _nobody_listens = self.drain.send(true);
+        for task in self.serving.drain(..) {
+            let abort = task.abort_handle();
+            if timeout(DRAIN_DEADLINE, task).await.is_err() {
+                abort.abort();
+            }
+        }
+    }
+}
+
+impl Drop for Gatekeeper {
+    fn drop(&mut self) {
+        for task in self.serving.iter().chain(&self.background) {
+            task.abort();
+        }
+    }
+}
+
+impl std::fmt::Debug for Gatekeeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gatekeeper")
+            .field("chat", &self.chat_addr)
+            .field("http", &self.http_addr)
+            .finish_non_exhaustive()
+    }
+}
+
+fn open(dir: &Path) -> Result<(Keys, Store), Error> {
+    let media = dir.join("media");
+    std::fs::create_dir_all(&media).map_err(Error::io(media.display().to_string()))?;
+    Ok((Keys::open(dir)?, Store::open(&dir.join("gatekeeper.db"))?))
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(Error::io(format!("listen on {address}")))
+}
+
+/// Removes what has expired.
+async fn sweep(site: Arc<Site>) {
+    let mut ticks = interval(SWEEP_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match site.store.sweep(site.clock.now()).await {
+            Ok(lapsed) => lapsed.iter().for_each(|account| site.hub.end(account, Ending::DeviceRemoved)),
+            Err(error) => tracing::error!(%error, "sweep"),
+        }
+        if let Err(error) = sweep_media(&site.media_dir).await {
+            tracing::warn!(%error, "media sweep");
+        }
+    }
+}
+
+async fn sweep_media(dir: &Path) -> std::io::Result<()> {
+    let mut entries = tokio::fs::read_dir(dir).await?;
+    while let Some(entry) = entries.next_entry().await? {
+        let old = entry.metadata().await?.modified()?.elapsed().is_ok_and(|age| age > MEDIA_KEEP);
+        if old {
+            tokio::fs::remove_file(entry.path()).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn renew_chain(site: Arc<Site>, keys: Keys) {
+    loop {
+        tokio::time::sleep(CHAIN_RENEW).await;
+        site.renew_chain(&keys);
+    }
+}

@@ -1,0 +1,150 @@
+//! What all parts of one running gatekeeper share.
+
+use crate::hub::Hub;
+use crate::keys::Keys;
+use crate::limiter::Buckets;
+use crate::limits::{ENLIST_BURST, MAX_ONE_TIME_PER_PAIR_AND_DAY, MAX_PAIRS, MEDIA_AUTH_TTL, MEDIA_UPLOADS};
+use crate::partners::Partners;
+use crate::push::Push;
+use crate::store::Store;
+use crate::{Clock, Config};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use comity_core::{Jid, Secret, Timestamp};
+use comity_noise::ResponderConfig;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use tokio::sync::Semaphore;
+
+/// Whether a user at an address may take part: partner users must be and remain in the EEA (PROTOCOL §18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// Inside.
+    Allowed,
+    /// Outside: refused.
+    Denied,
+    /// Not known; let in.
+    Unknown,
+}
+
+/// Judges the address of an enlistment or a log-in. The decision is logged, the address is not.
+pub type LocationPolicy = Arc<dyn Fn(IpAddr) -> Location + Send + Sync>;
+
+pub(crate) struct Site {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) store: Store,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) partners: Arc<Partners>,
+    pub(crate) push: Arc<Push>,
+    pub(crate) noise: RwLock<Arc<ResponderConfig>>,
+    pub(crate) media_dir: PathBuf,
+    pub(crate) media_auth: MediaAuth,
+    pub(crate) upload_slots: Arc<Semaphore>,
+    pub(crate) public_http: String,
+    pub(crate) enlist_limit: Buckets<IpAddr>,
+    pub(crate) handed_out: PairCounter,
+    pub(crate) location_policy: Option<LocationPolicy>,
+}
+
+impl Site {
+    #[expect(clippy::too_many_arguments, reason = "called once")]
+    pub(crate) fn new(
+        config: Config,
+        clock: Clock,
+        store: Store,
+        hub: Arc<Hub>,
+        partners: Arc<Partners>,
+        keys: &Keys,
+        public_http: String,
+        location_policy: Option<LocationPolicy>,
+    ) -> Self {
+        Self {
+            push: Arc::new(Push::new(store.clone(), Arc::clone(&partners), Arc::clone(&hub))),
+            noise: RwLock::new(Arc::new(keys.responder(clock.now()))),
+            media_dir: config.data_dir.join("media"),
+            media_auth: MediaAuth(keys.mac.clone()),
+            upload_slots: Arc::new(Semaphore::new(MEDIA_UPLOADS)),
+            enlist_limit: Buckets::new(ENLIST_BURST, f64::from(ENLIST_BURST) / 60.0),
+            handed_out: PairCounter::default(),
+            config,
+            clock,
+            store,
+            hub,
+            partners,
+            public_http,
+            location_policy,
+        }
+    }
+
+    /// The location hook's decision.
+    pub(crate) fn location(&self, address: IpAddr) -> Location {
+        let Some(policy) = &self.location_policy else { return Location::Unknown };
+        let decision = policy(address);
+        tracing::info!(?decision, "location");
+        decision
+    }
+
+    /// What handshakes are answered with.
+    pub(crate) fn noise(&self) -> Arc<ResponderConfig> {
+        Arc::clone(&self.noise.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Issues a new certificate chain for the same key.
+    pub(crate) fn renew_chain(&self, keys: &Keys) {
+        let renewed = Arc::new(keys.responder(self.clock.now()));
+        *self.noise.write().unwrap_or_else(PoisonError::into_inner) = renewed;
+    }
+}
+
+/// Stateless authorisations for uploads: `{expiry}.{MAC}`.
+pub(crate) struct MediaAuth(Secret<[u8; 32]>);
+
+impl MediaAuth {
+    fn mac(&self, expires: &str) -> Option<Hmac<Sha256>> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose()).ok()?;
+        mac.update(b"media upload\0");
+        mac.update(expires.as_bytes());
+        Some(mac)
+    }
+
+    pub(crate) fn issue(&self, now: Timestamp) -> Option<String> {
+        let expires = now.after(MEDIA_AUTH_TTL).as_secs().to_string();
+        let mac = self.mac(&expires)?.finalize().into_bytes();
+        Some(format!("{expires}.{}", URL_SAFE_NO_PAD.encode(mac)))
+    }
+
+    pub(crate) fn verify(&self, auth: &str, now: Timestamp) -> bool {
+        let Some((expires, tag)) = auth.split_once('.') else { return false };
+        let (Some(mac), Ok(tag)) = (self.mac(expires), URL_SAFE_NO_PAD.decode(tag)) else { return false };
+        mac.verify_slice(&tag).is_ok() && expires.parse::<u64>().is_ok_and(|expires| now.as_secs() < expires)
+    }
+}
+
+/// How many one-time keys an account took from another today (PROTOCOL §8): who asks cannot drain whom it asks about.
+#[derive(Default)]
+pub(crate) struct PairCounter(Mutex<(u64, HashMap<(Jid, Jid), u32>)>);
+
+impl PairCounter {
+    /// Counts one more, or says that it was enough for today.
+    pub(crate) fn take(&self, requester: &Jid, target: &Jid, now: Timestamp) -> bool {
+        let today = now.as_secs() / 86_400;
+        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (day, pairs) = &mut *guard;
+        if *day != today {
+            *day = today;
+            pairs.clear();
+        }
+        let pair = (requester.clone(), target.clone());
+        if pairs.len() >= MAX_PAIRS && !pairs.contains_key(&pair) {
+            return false;
+        }
+        let count = pairs.entry(pair).or_insert(0);
+        *count += 1;
+        *count <= MAX_ONE_TIME_PER_PAIR_AND_DAY
+    }
+}

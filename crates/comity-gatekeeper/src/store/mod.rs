@@ -1,0 +1,192 @@
+//! Durable state. All SQL stands in this folder; the rest of the crate sees [`Store`]'s methods and plain values, so that
+//! another database can stand behind the same methods.
+//!
+//! One thread writes. It takes every write that waits, runs them in one transaction, each in its own savepoint, commits
+//! once (`synchronous=FULL`: the commit returns after the disk has it) and only then answers any of them. A few threads
+//! with connections of their own read.
+
+mod keys;
+mod mailbox;
+mod model;
+mod schema;
+mod social;
+mod users;
+
+pub(crate) use keys::{Uploaded, Wanted};
+pub(crate) use mailbox::{Class, Mail, Notice, Outcome, Waiting};
+pub(crate) use model::*;
+pub(crate) use social::{Blocklist, Lookup};
+pub(crate) use users::{Enlisted, Enlistment};
+
+use crate::limits::{MAX_GROUP_COMMIT, READER_THREADS, WRITE_QUEUE};
+use comity_core::StoreError;
+use rusqlite::{Connection, OpenFlags};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use tokio::sync::{mpsc, oneshot};
+
+type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+pub(crate) fn medium(e: rusqlite::Error) -> StoreError {
+    match e {
+        rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..) => {
+            StoreError::Corrupt(e.to_string())
+        }
+        e => StoreError::Medium(e.to_string()),
+    }
+}
+
+/// A write or read as the threads see it: run it, and answer when told that what it did is durable.
+trait Job: Send {
+    /// Runs the closure; `false` if it failed and must be rolled back.
+    fn run(&mut self, db: &Connection) -> bool;
+    fn answer(self: Box<Self>, committed: Result<()>);
+}
+
+struct JobOf<F, R> {
+    work: Option<F>,
+    result: Option<Result<R>>,
+    answer: oneshot::Sender<Result<R>>,
+}
+
+impl<R: Send, F: FnOnce(&Connection) -> Result<R> + Send> Job for JobOf<F, R> {
+    fn run(&mut self, db: &Connection) -> bool {
+        self.result = self.work.take().map(|work| work(db));
+        matches!(self.result, Some(Ok(_)))
+    }
+
+    fn answer(self: Box<Self>, committed: Result<()>) {
+        let Self { result, answer, .. } = *self;
+        let _nobody_waits = answer.send(committed.and_then(|()| result.unwrap_or_else(|| Err(closed()))));
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Medium("the store is closed".into())
+}
+
+/// The result of a write once it is durable. Dropping it does not undo the write.
+pub(crate) struct Committed<R>(oneshot::Receiver<Result<R>>);
+
+impl<R> Future for Committed<R> {
+    type Output = Result<R>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<R>> {
+        Pin::new(&mut self.0).poll(cx).map(|answer| answer.unwrap_or_else(|_| Err(closed())))
+    }
+}
+
+/// The gatekeeper's database. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Store {
+    writer: mpsc::Sender<Box<dyn Job>>,
+    readers: mpsc::Sender<Box<dyn Job>>,
+}
+
+impl Store {
+    /// Opens (or makes) the database file and starts its threads; they end when the last clone is dropped.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let mut db = Connection::open(path).map_err(medium)?;
+        db.execute_batch(
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=5000;
+             PRAGMA trusted_schema=OFF;",
+        )
+        .map_err(medium)?;
+        schema::migrate(&mut db)?;
+        db.set_prepared_statement_cache_capacity(128);
+        let (writer, write_queue) = mpsc::channel(WRITE_QUEUE);
+        spawn("comity-store-write", move || write_loop(db, write_queue))?;
+
+        let (readers, read_queue) = mpsc::channel(WRITE_QUEUE);
+        let read_queue = Arc::new(Mutex::new(read_queue));
+        for _ in 0..READER_THREADS {
+            let db =
+                Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+                    .map_err(medium)?;
+            db.execute_batch("PRAGMA busy_timeout=5000; PRAGMA query_only=ON;").map_err(medium)?;
+            db.set_prepared_statement_cache_capacity(128);
+            let queue = Arc::clone(&read_queue);
+            spawn("comity-store-read", move || read_loop(&db, &queue))?;
+        }
+        Ok(Self { writer, readers })
+    }
+
+    /// Hands a write to the writer thread, in the order of the calls; await the answer for durability.
+    async fn submit<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<R> + Send + 'static,
+    ) -> Committed<R> {
+        let (answer, receiver) = oneshot::channel();
+        let job = Box::new(JobOf { work: Some(work), result: None, answer });
+        let _closed = self.writer.send(job).await; // a dropped job closes the receiver, which answers `closed`
+        Committed(receiver)
+    }
+
+    /// A write, awaited until durable.
+    async fn write<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        self.submit(work).await.await
+    }
+
+    /// A read on one of the reader threads: it sees every write answered before the call.
+    async fn read<R: Send + 'static>(&self, work: impl FnOnce(&Connection) -> Result<R> + Send + 'static) -> Result<R> {
+        let (answer, receiver) = oneshot::channel();
+        let job = Box::new(JobOf { work: Some(work), result: None, answer });
+        self.readers.send(job).await.map_err(|_| closed())?;
+        Committed(receiver).await
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
+    std::thread::Builder::new().name(name.into()).spawn(body).map_err(|e| StoreError::Medium(e.to_string()))?;
+    Ok(())
+}
+
+fn write_loop(db: Connection, mut queue: mpsc::Receiver<Box<dyn Job>>) {
+    let mut jobs = Vec::new();
+    while let Some(first) = queue.blocking_recv() {
+        jobs.push(first);
+        while jobs.len() < MAX_GROUP_COMMIT
+            && let Ok(next) = queue.try_recv()
+        {
+            jobs.push(next);
+        }
+        let committed = commit_group(&db, &mut jobs).map_err(medium);
+        if committed.is_err() && !db.is_autocommit() {
+            let _already_failed = db.execute_batch("ROLLBACK");
+        }
+        for job in jobs.drain(..) {
+            job.answer(committed.clone());
+        }
+    }
+}
+
+fn commit_group(db: &Connection, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+    let run = |sql| db.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
+    run("BEGIN IMMEDIATE")?;
+    for job in jobs {
+        run("SAVEPOINT job")?;
+        if !job.run(db) {
+            run("ROLLBACK TO job")?;
+        }
+        run("RELEASE job")?;
+    }
+    run("COMMIT")?;
+    Ok(())
+}
+
+fn read_loop(db: &Connection, queue: &Mutex<mpsc::Receiver<Box<dyn Job>>>) {
+    loop {
+        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        let Some(mut job) = next else { return };
+        // One transaction per job: several statements see one moment.
+        let _fails_in_the_job = db.execute_batch("BEGIN");
+        job.run(db);
+        let _read_only = db.execute_batch("COMMIT");
+        job.answer(Ok(()));
+    }
+}

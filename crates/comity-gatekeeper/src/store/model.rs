@@ -1,0 +1,91 @@
+//! The store's values.
+
+use comity_core::{IntegratorId, Jid, UserVisibleId};
+
+/// Whether a partner user may log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// Enlisted.
+    Active = 0,
+    /// 30 days without a connection: must enlist again (PROTOCOL §12).
+    Lapsed = 1,
+    /// Blocked by the operator.
+    Blocked = 2,
+}
+
+/// What an account is.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Partner { integrator: IntegratorId, visible_id: UserVisibleId },
+    Native,
+}
+
+/// An account.
+#[derive(Clone)]
+pub(crate) struct User {
+    pub(crate) account: Jid,
+    pub(crate) kind: Kind,
+    pub(crate) auth_key: [u8; 32],
+    pub(crate) display_name: String,
+    pub(crate) status: Status,
+}
+
+impl User {
+    /// The integrator of a partner user.
+    pub(crate) fn integrator(&self) -> Option<IntegratorId> {
+        match &self.kind {
+            Kind::Partner { integrator, .. } => Some(*integrator),
+            Kind::Native => None,
+        }
+    }
+}
+
+/// A signed pre-key, Curve25519 or post-quantum (PROTOCOL §8).
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct SignedKey {
+    pub(crate) id: u32,
+    pub(crate) value: Vec<u8>,
+    pub(crate) signature: Vec<u8>,
+}
+
+/// A one-time Curve25519 key.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct OneTimeKey {
+    pub(crate) id: u32,
+    pub(crate) value: Vec<u8>,
+}
+
+/// What an account publishes, without its one-time keys.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Bundle {
+    pub(crate) registration: u32,
+    pub(crate) identity: [u8; 32],
+    pub(crate) skey: SignedKey,
+    /// The last-resort post-quantum key.
+    pub(crate) pq_last: Option<SignedKey>,
+}
+
+/// What a fetch hands out: the bundle and at most one one-time key of each kind.
+#[derive(Clone)]
+pub(crate) struct Handout {
+    pub(crate) bundle: Bundle,
+    pub(crate) key: Option<OneTimeKey>,
+    /// A one-time post-quantum key, else the last-resort one.
+    pub(crate) pq: Option<SignedKey>,
+    /// One-time keys left after this one.
+    pub(crate) left: u32,
+}
+
+/// A key upload (PROTOCOL §8).
+pub(crate) struct Upload {
+    pub(crate) bundle: Bundle,
+    pub(crate) keys: Vec<OneTimeKey>,
+    pub(crate) pq_keys: Vec<SignedKey>,
+}
+
+/// How many one-time keys an account has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyCount {
+    pub(crate) ec: u32,
+    pub(crate) pq: u32,
+}

@@ -1,0 +1,253 @@
+//! Accounts: enlistment, native registration, log-in, deletion, expiry (PROTOCOL §2, §4, §12).
+
+use super::{Bundle, Committed, Kind, Notice, Result, SignedKey, Status, Store, User, keys, mailbox, medium};
+use crate::limits::LAPSE_AFTER;
+use comity_core::{IntegratorId, Jid, PartnerUser, StoreError, Timestamp, UserNumber, UserVisibleId};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+/// What enlistment stores.
+pub(crate) struct Enlistment {
+    pub(crate) integrator: IntegratorId,
+    pub(crate) visible_id: UserVisibleId,
+    pub(crate) auth_key: [u8; 32],
+    pub(crate) registration: u32,
+    pub(crate) identity: [u8; 32],
+    pub(crate) skey: SignedKey,
+    /// Random numbers to try, in order, if the user is new.
+    pub(crate) candidates: Vec<UserNumber>,
+}
+
+/// What became of an enlistment.
+pub(crate) enum Enlisted {
+    /// Done.
+    Ok {
+        account: Jid,
+        /// The credentials changed: a connection with the old ones must end.
+        rekeyed: bool,
+        /// The contacts to tell of the new identity, empty if it is the old one. Their notices are already stored.
+        told: Vec<Jid>,
+    },
+    /// The operator blocked this user.
+    Blocked,
+}
+
+const COLUMNS: &str = "account, integrator, visible_id, auth_key, display_name, status";
+
+pub(super) fn corrupt(what: impl std::fmt::Display) -> StoreError {
+    StoreError::Corrupt(what.to_string())
+}
+
+fn user_of(row: &Row<'_>) -> rusqlite::Result<(String, Option<u16>, Option<String>, Vec<u8>, String, u8)> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+}
+
+fn to_user(row: (String, Option<u16>, Option<String>, Vec<u8>, String, u8)) -> Result<User> {
+    let (account, integrator, visible_id, auth_key, display_name, status) = row;
+    let kind = match (integrator, visible_id) {
+        (Some(integrator), Some(id)) => Kind::Partner {
+            integrator: IntegratorId::new(integrator).map_err(corrupt)?,
+            visible_id: id.parse().map_err(corrupt)?,
+        },
+        _ => Kind::Native,
+    };
+    let status = match status {
+        0 => Status::Active,
+        1 => Status::Lapsed,
+        _ => Status::Blocked,
+    };
+    Ok(User {
+        account: account.parse().map_err(corrupt)?,
+        kind,
+        auth_key: auth_key.try_into().map_err(|_| corrupt("auth_key"))?,
+        display_name,
+        status,
+    })
+}
+
+/// The account `account`.
+pub(super) fn by_account(db: &Connection, account: &Jid) -> Result<Option<User>> {
+    db.prepare_cached(&format!("SELECT {COLUMNS} FROM user WHERE account = ?1"))
+        .and_then(|mut s| s.query_row([account.to_string()], user_of).optional())
+        .map_err(medium)?
+        .map(to_user)
+        .transpose()
+}
+
+/// The user of `integrator` with that user-visible id.
+pub(super) fn by_visible_id(db: &Connection, integrator: IntegratorId, id: &str) -> Result<Option<User>> {
+    db.prepare_cached(&format!("SELECT {COLUMNS} FROM user WHERE integrator = ?1 AND visible_id = ?2"))
+        .and_then(|mut s| s.query_row(params![integrator.get(), id], user_of).optional())
+        .map_err(medium)?
+        .map(to_user)
+        .transpose()
+}
+
+/// The peers `account` has exchanged messages with.
+pub(super) fn contacts(db: &Connection, account: &Jid) -> Result<Vec<Jid>> {
+    let mut statement = db.prepare_cached("SELECT peer FROM contact WHERE account = ?1").map_err(medium)?;
+    let rows = statement.query_map([account.to_string()], |row| row.get::<_, String>(0)).map_err(medium)?;
+    rows.map(|peer| peer.map_err(medium)?.parse().map_err(corrupt)).collect()
+}
+
+fn enlist(
+    db: &Connection,
+    e: &Enlistment,
+    now: Timestamp,
+    notice: impl Fn(&Jid) -> Result<Notice>,
+) -> Result<Enlisted> {
+    let old = by_visible_id(db, e.integrator, e.visible_id.as_str())?;
+    let bundle = Bundle { registration: e.registration, identity: e.identity, skey: e.skey.clone(), pq_last: None };
+    let millis = now.as_millis() as i64;
+    let Some(old) = old else {
+        let number = free_number(db, e)?;
+        let account = PartnerUser { integrator: e.integrator, number }.jid();
+        db.prepare_cached(
+            "INSERT INTO user (account, integrator, visible_id, auth_key, created, last_seen)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
+        )
+        .and_then(|mut s| {
+            s.execute(params![account.to_string(), e.integrator.get(), e.visible_id.as_str(), e.auth_key, millis])
+        })
+        .map_err(medium)?;
+        keys::put_bundle(db, &account, &bundle)?;
+        return Ok(Enlisted::Ok { account, rekeyed: false, told: Vec::new() });
+    };
+    if old.status == Status::Blocked {
+        return Ok(Enlisted::Blocked);
+    }
+    let account = old.account;
+    let rekeyed = old.auth_key != e.auth_key;
+    db.prepare_cached("UPDATE user SET auth_key = ?2, status = 0, last_seen = ?3, push_gone = 0 WHERE account = ?1")
+        .and_then(|mut s| s.execute(params![account.to_string(), e.auth_key, millis]))
+        .map_err(medium)?;
+    let before = keys::bundle(db, &account)?;
+    let same_identity = before.as_ref().is_some_and(|b| b.identity == e.identity);
+    // An identical repetition keeps what was uploaded since: the last-resort key and the one-time keys.
+    if before.as_ref().is_none_or(|b| !same_identity || b.registration != e.registration || b.skey != e.skey) {
+        let pq_last = before.filter(|_| same_identity).and_then(|b| b.pq_last);
+        keys::put_bundle(db, &account, &Bundle { pq_last, ..bundle })?;
+    }
+    let mut told = Vec::new();
+    if !same_identity {
+        keys::drop_one_time(db, &account)?;
+        told = contacts(db, &account)?;
+        mailbox::tell(db, &told, &account, &notice(&account)?, now)?;
+    }
+    Ok(Enlisted::Ok { account, rekeyed, told })
+}
+
+fn free_number(db: &Connection, e: &Enlistment) -> Result<UserNumber> {
+    for &number in &e.candidates {
+        let account = PartnerUser { integrator: e.integrator, number }.jid().to_string();
+        let taken: bool = db
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM user WHERE account = ?1) OR EXISTS (SELECT 1 FROM tombstone WHERE account = ?1)",
+            )
+            .and_then(|mut s| s.query_row([account], |row| row.get(0)))
+            .map_err(medium)?;
+        if !taken {
+            return Ok(number);
+        }
+    }
+    Err(StoreError::Conflict)
+}
+
+impl Store {
+    /// Stores an enlistment; `notice` makes the identity-change notification from an account.
+    pub(crate) async fn enlist(
+        &self,
+        enlistment: Enlistment,
+        now: Timestamp,
+        notice: impl Fn(&Jid) -> Result<Notice> + Send + 'static,
+    ) -> Result<Enlisted> {
+        self.write(move |db| enlist(db, &enlistment, now, notice)).await
+    }
+
+    /// Registers a native user, or gives a registered one a new Noise key. Answers whether an old key was replaced.
+    pub(crate) async fn register_native(
+        &self,
+        account: Jid,
+        auth_key: [u8; 32],
+        display_name: String,
+        now: Timestamp,
+    ) -> Result<bool> {
+        self.write(move |db| {
+            let old = by_account(db, &account)?;
+            db.prepare_cached(
+                "INSERT INTO user (account, auth_key, display_name, created, last_seen) VALUES (?1, ?2, ?3, ?4, ?4)
+                 ON CONFLICT (account) DO UPDATE SET auth_key = ?2, display_name = ?3",
+            )
+            .and_then(|mut s| s.execute(params![account.to_string(), auth_key, display_name, now.as_millis() as i64]))
+            .map_err(medium)?;
+            Ok(old.is_some_and(|old| old.auth_key != auth_key))
+        })
+        .await
+    }
+
+    /// The account, if there is one.
+    pub(crate) async fn user(&self, account: Jid) -> Result<Option<User>> {
+        self.read(move |db| by_account(db, &account)).await
+    }
+
+    /// Records a log-in: seen now, wake-up answered, display name kept.
+    pub(crate) async fn logged_in(&self, account: &Jid, display_name: Option<String>, now: Timestamp) -> Result<()> {
+        let account = account.to_string();
+        self.write(move |db| {
+            db.prepare_cached(
+                "UPDATE user SET last_seen = ?2, push_gone = 0, display_name = coalesce(?3, display_name) WHERE account = ?1",
+            )
+            .and_then(|mut s| s.execute(params![account, now.as_millis() as i64, display_name]))
+            .map_err(medium)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Records that the account was connected until now.
+    pub(crate) async fn seen(&self, account: &Jid, now: Timestamp) -> Committed<()> {
+        let account = account.to_string();
+        self.submit(move |db| {
+            db.prepare_cached("UPDATE user SET last_seen = max(last_seen, ?2) WHERE account = ?1")
+                .and_then(|mut s| s.execute(params![account, now.as_millis() as i64]))
+                .map_err(medium)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Deletes an account: keys, mailbox and blocklist gone, the id tombstoned, the contacts' notice stored. Answers the
+    /// contacts.
+    pub(crate) async fn delete_account(&self, account: Jid, notice: Notice, now: Timestamp) -> Result<Vec<Jid>> {
+        self.write(move |db| {
+            let told = contacts(db, &account)?;
+            let text = account.to_string();
+            let millis = now.as_millis() as i64;
+            db.execute("DELETE FROM user WHERE account = ?1", [&text]).map_err(medium)?;
+            db.execute("DELETE FROM contact WHERE peer = ?1", [&text]).map_err(medium)?;
+            db.execute("INSERT OR IGNORE INTO tombstone (account, at) VALUES (?1, ?2)", params![text, millis])
+                .map_err(medium)?;
+            mailbox::tell(db, &told, &account, &notice, now)?;
+            Ok(told)
+        })
+        .await
+    }
+
+    /// Expires what is due: mail after its 30 days, partner users without a connection for 30 days (their
+    /// accounts are answered).
+    pub(crate) async fn sweep(&self, now: Timestamp) -> Result<Vec<Jid>> {
+        self.write(move |db| {
+            let millis = now.as_millis() as i64;
+            let lapsed_before = millis.saturating_sub(LAPSE_AFTER.as_millis() as i64);
+            db.execute("DELETE FROM mailbox WHERE expires <= ?1", [millis]).map_err(medium)?;
+            let mut statement = db
+                .prepare_cached(
+                    "UPDATE user SET status = 1 WHERE integrator IS NOT NULL AND status = 0 AND last_seen <= ?1
+                     RETURNING account",
+                )
+                .map_err(medium)?;
+            let rows = statement.query_map([lapsed_before], |row| row.get::<_, String>(0)).map_err(medium)?;
+            rows.map(|account| account.map_err(medium)?.parse().map_err(corrupt)).collect()
+        })
+        .await
+    }
+}
