@@ -49,6 +49,27 @@ pub const MAX_XML_TAG_LEN: usize = 1 << 20;
 /// Most `<item>`s, keys or participants of one typed stanza's list where PROTOCOL names no other number.
 pub const MAX_LIST_ITEMS: usize = 65_535;
 
+/// Most ciphertexts directly in a `<message>`, or for one device of it.
+pub const MAX_MESSAGE_ENCS: usize = 16;
+
+/// Most message ids of one receipt: the one of its `id` and those of its list (PROTOCOL §7).
+pub const MAX_RECEIPT_IDS: usize = 256;
+
+/// Most one-time pre-keys of one upload (PROTOCOL §8).
+pub const MAX_PRE_KEYS: usize = 812;
+
+/// Most users of one key fetch (PROTOCOL §8).
+pub const MAX_FETCH_USERS: usize = 256;
+
+/// Most integrators of one list (PROTOCOL §13).
+pub const MAX_INTEGRATORS: usize = 999;
+
+/// Most users of one look-up (PROTOCOL §13).
+pub const MAX_LOOKUP_USERS: usize = 256;
+
+/// Most messages of one spam report (PROTOCOL §13).
+pub const MAX_SPAM_MESSAGES: usize = 210;
+
 /// What a reader accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

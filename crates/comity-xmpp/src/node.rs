@@ -236,14 +236,26 @@ impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<{}", self.tag)?;
         for attr in &self.attrs {
-            write!(f, " {}={:?}", attr.name, attr.value)?;
+            write!(f, " {attr:?}")?;
         }
         f.write_str(">")?;
-        match &self.content {
-            Content::Empty => Ok(()),
-            Content::Nodes(nodes) => f.debug_list().entries(nodes).finish(),
-            Content::Bytes(bytes) => write!(f, "({} bytes)", bytes.len()),
-            Content::Text(text) => write!(f, "({} bytes)", text.len()),
+        self.content.fmt(f)
+    }
+}
+
+impl fmt::Debug for Attr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={:?}", self.name, self.value)
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => Ok(()),
+            Self::Nodes(nodes) => f.debug_list().entries(nodes).finish(),
+            Self::Bytes(bytes) => write!(f, "({} bytes)", bytes.len()),
+            Self::Text(text) => write!(f, "({} bytes)", text.len()),
         }
     }
 }

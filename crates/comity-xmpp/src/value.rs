@@ -128,6 +128,18 @@ impl From<Server> for Value {
     }
 }
 
+impl From<MessageId> for Text {
+    fn from(id: MessageId) -> Self {
+        id.as_str().into()
+    }
+}
+
+impl From<&MessageId> for Text {
+    fn from(id: &MessageId) -> Self {
+        id.as_str().into()
+    }
+}
+
 impl From<&MessageId> for Value {
     fn from(id: &MessageId) -> Self {
         id.as_str().into()

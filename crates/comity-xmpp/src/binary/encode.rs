@@ -171,7 +171,8 @@ impl Writer<'_> {
     fn plain(&mut self, text: &str) -> Result<(), Error> {
         let bytes = text.as_bytes();
         if (1..=MAX_PACKED_CHARS).contains(&bytes.len()) {
-            let class = bytes.iter().fold(NIBBLE | HEX, |class, b| class & CLASS.get(usize::from(*b)).map_or(0, |c| c & !0xf));
+            let class =
+                bytes.iter().fold(NIBBLE | HEX, |class, b| class & CLASS.get(usize::from(*b)).map_or(0, |c| c & !0xf));
             if class & NIBBLE != 0 {
                 self.packed(tag::NIBBLE_8, bytes);
                 return Ok(());
@@ -209,7 +210,8 @@ impl Writer<'_> {
     fn raw(&mut self, bytes: &[u8]) -> Result<(), Error> {
         if let Ok(len) = u8::try_from(bytes.len()) {
             self.put([tag::BINARY_8, len]);
-        } else if let Some(len) = u32::try_from(bytes.len()).ok().filter(|_| self.out.len() + bytes.len() <= self.limit) {
+        } else if let Some(len) = u32::try_from(bytes.len()).ok().filter(|_| self.out.len() + bytes.len() <= self.limit)
+        {
             let [a, b, c, d] = len.to_be_bytes();
             if bytes.len() <= MAX_BINARY_20 {
                 self.put([tag::BINARY_20, b, c, d]);

@@ -79,8 +79,6 @@ const fn build() -> [u16; SLOTS] {
     index
 }
 
-
-
 /// Length, first eight and last eight bytes, multiplied together: the tokens differ there, but for a few.
 #[inline]
 const fn hash(bytes: &[u8]) -> usize {

@@ -1,0 +1,267 @@
+//! Groups (PROTOCOL §14).
+
+use super::StanzaError;
+use super::error::Problem;
+use super::fields::{Fields, Rest};
+use super::iq::{IqType, Payload, Request};
+use crate::limits::MAX_LIST_ITEMS;
+use crate::node::Node;
+use crate::text::Text;
+use comity_core::{Jid, Server, Timestamp};
+
+const XMLNS: &str = "w:g2";
+
+/// Creates a group (set, to `g.us`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupCreate {
+    /// Its subject.
+    pub subject: Text,
+    /// Its members beside the creator.
+    pub participants: Vec<Jid>,
+    /// What else stands there.
+    pub rest: Rest,
+}
+
+/// A group as it is: the answer to a creation or a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupInfo {
+    /// The part of its JID before `@g.us`.
+    pub id: Text,
+    /// Who created it.
+    pub creator: Jid,
+    /// When.
+    pub creation: Timestamp,
+    /// Its subject.
+    pub subject: Text,
+    /// Its members.
+    pub participants: Vec<GroupMember>,
+    /// What else stands there.
+    pub rest: Rest,
+}
+
+/// A member of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupMember {
+    /// Who.
+    pub jid: Jid,
+    /// Whether an admin.
+    pub admin: bool,
+    /// The display name.
+    pub display_name: Option<Text>,
+    /// What else stands there.
+    pub rest: Rest,
+}
+
+/// Changes a group (set, to the group), or tells that it was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupChange {
+    /// It was created (notification only).
+    Created(GroupInfo),
+    /// Members come.
+    Add(Vec<GroupMember>),
+    /// Members are removed.
+    Remove(Vec<GroupMember>),
+    /// Members leave (notification only).
+    Leave(Vec<GroupMember>),
+    /// The subject changes.
+    Subject(Text),
+}
+
+/// Leaves a group (set, to `g.us`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupLeave {
+    /// Which ones.
+    pub groups: Vec<Jid>,
+}
+
+/// Asks what a group is (get, to the group).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupQuery;
+
+impl GroupMember {
+    /// A plain member.
+    pub fn new(jid: Jid) -> Self {
+        Self { jid, admin: false, display_name: None, rest: Rest::default() }
+    }
+
+    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+        let kind = f.opt::<Text>("type")?;
+        let mut member = Self {
+            jid: f.req("jid")?,
+            admin: kind.as_deref() == Some("admin"),
+            display_name: f.opt("display_name")?,
+            rest: f.rest(),
+        };
+        if let Some(other) = kind.filter(|_| !member.admin) {
+            member.rest.attrs.push(crate::Attr { name: "type".into(), value: other.into() });
+        }
+        Ok(member)
+    }
+
+    fn write(self) -> Node {
+        let node = Node::new("participant")
+            .with_attr("jid", self.jid)
+            .with_opt_attr("type", self.admin.then_some("admin"))
+            .with_opt_attr("display_name", self.display_name);
+        self.rest.onto(node)
+    }
+}
+
+fn members(f: &mut Fields) -> Result<Vec<GroupMember>, StanzaError> {
+    f.children("participant", MAX_LIST_ITEMS, GroupMember::read)
+}
+
+impl GroupInfo {
+    fn read_group(mut f: Fields) -> Result<Self, StanzaError> {
+        Ok(Self {
+            id: f.req("id")?,
+            creator: f.req("creator")?,
+            creation: f.req("creation")?,
+            subject: f.req("subject")?,
+            participants: members(&mut f)?,
+            rest: f.rest(),
+        })
+    }
+
+    fn write_group(self) -> Node {
+        let node = Node::new("group")
+            .with_attr("id", self.id)
+            .with_attr("creator", self.creator)
+            .with_attr("creation", self.creation)
+            .with_attr("subject", self.subject)
+            .with_children(self.participants.into_iter().map(GroupMember::write));
+        self.rest.onto(node)
+    }
+}
+
+impl Payload for GroupInfo {
+    const CLAUSE: &'static str = "§14";
+
+    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+        f.req_child("group", Self::read_group)
+    }
+
+    fn write(self) -> Vec<Node> {
+        vec![self.write_group()]
+    }
+}
+
+impl Payload for GroupCreate {
+    const CLAUSE: &'static str = "§14";
+
+    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+        f.req_child("create", |mut f| {
+            Ok(Self {
+                subject: f.req("subject")?,
+                participants: f.children("participant", MAX_LIST_ITEMS, |mut f| f.req("jid"))?,
+                rest: f.rest(),
+            })
+        })
+    }
+
+    fn write(self) -> Vec<Node> {
+        let members = self.participants.into_iter().map(|jid| Node::new("participant").with_attr("jid", jid));
+        vec![self.rest.onto(Node::new("create").with_attr("subject", self.subject).with_children(members))]
+    }
+}
+
+impl Request for GroupCreate {
+    const XMLNS: &'static str = XMLNS;
+    const TYPE: IqType = IqType::Set;
+    const CHILD: &'static str = "create";
+
+    fn recipient() -> Jid {
+        Jid::server_only(Server::Group)
+    }
+}
+
+impl Payload for GroupChange {
+    const CLAUSE: &'static str = "§14";
+
+    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+        if let Some(members) = f.child("add", |mut f| members(&mut f))? {
+            Ok(Self::Add(members))
+        } else if let Some(members) = f.child("remove", |mut f| members(&mut f))? {
+            Ok(Self::Remove(members))
+        } else if let Some(members) = f.child("leave", |mut f| members(&mut f))? {
+            Ok(Self::Leave(members))
+        } else if let Some(subject) = f.child("subject", |mut f| f.text())? {
+            Ok(Self::Subject(subject))
+        } else if let Some(group) = f.child("create", |mut f| f.req_child("group", GroupInfo::read_group))? {
+            Ok(Self::Created(group))
+        } else {
+            Err(f.error(Problem::Missing))
+        }
+    }
+
+    fn write(self) -> Vec<Node> {
+        let list = |tag: &str, members: Vec<GroupMember>| {
+            Node::new(tag).with_children(members.into_iter().map(GroupMember::write))
+        };
+        vec![match self {
+            Self::Created(group) => Node::new("create").with_child(group.write_group()),
+            Self::Add(members) => list("add", members),
+            Self::Remove(members) => list("remove", members),
+            Self::Leave(members) => list("leave", members),
+            Self::Subject(subject) => Node::new("subject").with_bytes(subject.to_string()),
+        }]
+    }
+}
+
+/// Goes to the group: set the recipient.
+impl Request for GroupChange {
+    const XMLNS: &'static str = XMLNS;
+    const TYPE: IqType = IqType::Set;
+    const CHILD: &'static str = "";
+
+    fn recipient() -> Jid {
+        Jid::server_only(Server::Group)
+    }
+}
+
+impl Payload for GroupLeave {
+    const CLAUSE: &'static str = "§14";
+
+    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+        let groups = f.req_child("leave", |mut f| f.children("group", MAX_LIST_ITEMS, |mut f| f.req("id")))?;
+        Ok(Self { groups })
+    }
+
+    fn write(self) -> Vec<Node> {
+        let groups = self.groups.into_iter().map(|jid| Node::new("group").with_attr("id", jid));
+        vec![Node::new("leave").with_children(groups)]
+    }
+}
+
+impl Request for GroupLeave {
+    const XMLNS: &'static str = XMLNS;
+    const TYPE: IqType = IqType::Set;
+    const CHILD: &'static str = "leave";
+
+    fn recipient() -> Jid {
+        Jid::server_only(Server::Group)
+    }
+}
+
+impl Payload for GroupQuery {
+    const CLAUSE: &'static str = "§14";
+
+    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+        f.req_child("query", |_| Ok(Self))
+    }
+
+    fn write(self) -> Vec<Node> {
+        vec![Node::new("query").with_attr("request", "interactive")]
+    }
+}
+
+/// Goes to the group: set the recipient.
+impl Request for GroupQuery {
+    const XMLNS: &'static str = XMLNS;
+    const TYPE: IqType = IqType::Get;
+    const CHILD: &'static str = "query";
+
+    fn recipient() -> Jid {
+        Jid::server_only(Server::Group)
+    }
+}
