@@ -5,34 +5,10 @@ mod common;
 
 use comity_core::Timestamp;
 use comity_identity::limits::{JWKS_MAX_AGE, JWKS_MIN_GAP, JWKS_REFRESH, MAX_ISSUERS};
-use comity_identity::{Algorithm, Error, Jwks, JwksCache, SigningKey, TokenVerifier, jkt, jwks_url};
+use comity_identity::{Algorithm, Error, Jwks, JwksCache, SigningKey, TokenVerifier, jwks_url};
 use common::{AUDIENCE, Forge, ORIGIN, b64, claims, header, now, sign, thumbprint, with};
 use core::time::Duration;
 use serde_json::{Value, json};
-
-#[test]
-fn thumbprints() {
-    // RFC 8037 §A.3, of an Ed25519 key; RFC 7638 §3.1, of an RSA key: through the set, where the kid is the thumbprint
-    // for our own keys only, so here by the same members in the same order.
-    use sha2_of as sha;
-    let okp = r#"{"crv":"Ed25519","kty":"OKP","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
-    assert_eq!(sha(okp), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
-    // The form of an X25519 key (RFC 8037 §A.6's public key).
-    let x25519 = hex("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f");
-    let form = format!(r#"{{"crv":"X25519","kty":"OKP","x":"{}"}}"#, b64(x25519));
-    assert_eq!(jkt(&x25519), sha(&form));
-    assert_eq!(jkt(&x25519).len(), 43);
-    assert_ne!(jkt(&[7; 32]), jkt(&[8; 32]));
-}
-
-fn sha2_of(text: &str) -> String {
-    b64(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()))
-}
-
-fn hex(text: &str) -> [u8; 32] {
-    let bytes: Vec<u8> = (0..64).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect();
-    bytes.try_into().unwrap()
-}
 
 #[test]
 fn signing_keys_are_stored_and_loaded() {
