@@ -1,0 +1,41 @@
+//! Runs every tracked fuzz seed through its target, without a fuzzer.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+#![allow(unreachable_pub, reason = "the file is a library of its own")]
+
+#[path = "../../../fuzz/src/lib.rs"]
+mod targets;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+fn fuzz(part: &str) -> impl Iterator<Item = std::path::PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz").join(part);
+    std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path())
+}
+
+#[test]
+fn every_seed_passes() {
+    for (name, target) in targets::TARGETS {
+        let mut seeds: Vec<_> = fuzz(&format!("seeds/{name}")).collect();
+        seeds.sort();
+        assert!(!seeds.is_empty(), "{name} has no seed");
+        for seed in seeds {
+            println!("{name} {}", seed.display()); // shown if the target panics
+            target(&std::fs::read(seed).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_target_is_replayed() {
+    let stem = |path: std::path::PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    let files: BTreeSet<String> = fuzz("fuzz_targets").map(stem).collect();
+    let replayed: BTreeSet<String> = targets::TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(files, replayed);
+}
