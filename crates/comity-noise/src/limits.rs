@@ -36,9 +36,11 @@ pub const IDLE_BUFFER: usize = 1024;
 /// Most that is read at once before as much has arrived: what a declared length may cost.
 pub const MAX_READ: usize = 8 * 1024;
 
-/// Longest WebSocket message, either way: the peer may cut a frame over several. It bounds what a peer that has not logged
-/// in can make the WebSocket layer hold.
-pub const MAX_WEBSOCKET_MESSAGE: usize = 256 * 1024;
+/// Longest WebSocket message taken: a largest frame behind an introduction, since a peer may send each frame as one message.
+pub const MAX_WEBSOCKET_MESSAGE: usize = MAX_FRAME + MAX_EDGE_ROUTING + 64;
+
+/// Longest WebSocket message sent.
+pub const WEBSOCKET_PIECE: usize = 64 * 1024;
 
 /// How long a handshake may take, from the first byte to the last.
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);

@@ -80,34 +80,40 @@ impl AeadKey {
 
     /// Encrypts `text` in place and gives its tag.
     pub(crate) fn seal(&self, counter: u64, aad: &[u8], text: &mut [u8]) -> Result<[u8; TAG], AeadFailure> {
+        self.seal_with(nonce(counter), aad, text)
+    }
+
+    /// Decrypts `sealed`, text and tag, in place; the text's length. After a failure the content is unspecified.
+    pub(crate) fn open(&self, counter: u64, aad: &[u8], sealed: &mut [u8]) -> Result<usize, AeadFailure> {
+        self.open_with(nonce(counter), aad, sealed)
+    }
+
+    fn seal_with(&self, nonce: [u8; 12], aad: &[u8], text: &mut [u8]) -> Result<[u8; TAG], AeadFailure> {
         match self {
-            Self::RustCrypto(key) => key
-                .encrypt_inout_detached(&nonce(counter).into(), aad, text.into())
-                .map(Into::into)
-                .map_err(|_| AeadFailure),
+            Self::RustCrypto(key) => {
+                key.encrypt_inout_detached(&nonce.into(), aad, text.into()).map(Into::into).map_err(|_| AeadFailure)
+            }
             #[cfg(feature = "aws-lc-rs")]
             Self::AwsLc(key) => {
                 use aws_lc_rs::aead::{Aad, Nonce};
-                let nonce = Nonce::assume_unique_for_key(nonce(counter));
+                let nonce = Nonce::assume_unique_for_key(nonce);
                 let tag = key.seal_in_place_separate_tag(nonce, Aad::from(aad), text).map_err(|_| AeadFailure)?;
                 tag.as_ref().try_into().map_err(|_| AeadFailure)
             }
         }
     }
 
-    /// Decrypts `sealed`, text and tag, in place; the text's length. After a failure the content is unspecified.
-    pub(crate) fn open(&self, counter: u64, aad: &[u8], sealed: &mut [u8]) -> Result<usize, AeadFailure> {
+    fn open_with(&self, nonce: [u8; 12], aad: &[u8], sealed: &mut [u8]) -> Result<usize, AeadFailure> {
         let len = sealed.len().checked_sub(TAG).ok_or(AeadFailure)?;
         match self {
             Self::RustCrypto(key) => {
                 let (text, tag) = sealed.split_last_chunk_mut::<TAG>().ok_or(AeadFailure)?;
-                key.decrypt_inout_detached(&nonce(counter).into(), aad, text.into(), (&*tag).into())
-                    .map_err(|_| AeadFailure)?;
+                key.decrypt_inout_detached(&nonce.into(), aad, text.into(), (&*tag).into()).map_err(|_| AeadFailure)?;
             }
             #[cfg(feature = "aws-lc-rs")]
             Self::AwsLc(key) => {
                 use aws_lc_rs::aead::{Aad, Nonce};
-                let nonce = Nonce::assume_unique_for_key(nonce(counter));
+                let nonce = Nonce::assume_unique_for_key(nonce);
                 key.open_in_place(nonce, Aad::from(aad), sealed).map_err(|_| AeadFailure)?;
             }
         }
@@ -119,4 +125,66 @@ impl AeadKey {
 fn nonce(counter: u64) -> [u8; 12] {
     let [a, b, c, d, e, f, g, h] = counter.to_be_bytes();
     [0, 0, 0, 0, a, b, c, d, e, f, g, h]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unhex(text: &str) -> Vec<u8> {
+        let text = if text == "-" { "" } else { text };
+        text.as_bytes().chunks(2).map(|b| u8::from_str_radix(str::from_utf8(b).unwrap(), 16).unwrap()).collect()
+    }
+
+    fn fields(line: &str) -> Vec<&str> {
+        line.split(' ').collect()
+    }
+
+    fn providers() -> Vec<Provider> {
+        vec![
+            Provider::RustCrypto,
+            #[cfg(feature = "aws-lc-rs")]
+            Provider::AwsLc,
+        ]
+    }
+
+    #[test]
+    fn wycheproof_x25519() {
+        let tests = include_str!("../tests/data/wycheproof/x25519.txt").lines().skip(1).map(fields);
+        let mut zero = 0;
+        for (test, provider) in tests.flat_map(|t| providers().into_iter().map(move |p| (t.clone(), p))) {
+            let [private, public, shared] = [2, 3, 4].map(|n| <[u8; 32]>::try_from(unhex(test[n])).unwrap());
+            let agreed = provider.agree(&private, &public);
+            if test[5].contains("ZeroSharedSecret") {
+                assert!(agreed.is_none(), "{test:?}");
+                assert!(crate::PublicKey::from_bytes(public).is_low_order(), "{test:?}");
+                zero += 1;
+            } else {
+                assert_eq!(*agreed.unwrap(), shared, "{test:?}");
+            }
+        }
+        assert_eq!(zero, 31 * providers().len());
+    }
+
+    /// The nonces are not counters there, so the AEAD under the counter is what is tried.
+    #[test]
+    fn wycheproof_aes_gcm() {
+        for test in include_str!("../tests/data/wycheproof/aes256gcm.txt").lines().skip(1).map(fields) {
+            let [key, iv, aad, text, sealed, tag] = [2, 3, 4, 5, 6, 7].map(|n| unhex(test[n]));
+            let (key, iv) = (<[u8; 32]>::try_from(key).unwrap(), <[u8; 12]>::try_from(iv).unwrap());
+            for provider in providers() {
+                let aead = AeadKey::new(provider, &key).unwrap();
+                let mut buf = [&sealed[..], &tag].concat();
+                let opened = aead.open_with(iv, &aad, &mut buf);
+                if test[1] == "valid" {
+                    assert_eq!(opened.ok().map(|n| buf[..n].to_vec()), Some(text.clone()), "{test:?}");
+                    let mut buf = text.clone();
+                    let made = aead.seal_with(iv, &aad, &mut buf).ok();
+                    assert_eq!((made.map(|t| t.to_vec()), buf), (Some(tag.clone()), sealed.clone()), "{test:?}");
+                } else {
+                    assert!(opened.is_err(), "{test:?}");
+                }
+            }
+        }
+    }
 }

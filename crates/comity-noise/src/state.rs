@@ -310,3 +310,65 @@ impl Cipher for HandshakeCipher {
         Ok(len)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Transport;
+    use bytes::{Bytes, BytesMut};
+    use serde_json::Value;
+
+    fn unhex(value: &Value) -> Vec<u8> {
+        let pairs = value.as_str().unwrap().as_bytes().chunks(2);
+        pairs.map(|b| u8::from_str_radix(str::from_utf8(b).unwrap(), 16).unwrap()).collect()
+    }
+
+    fn key(value: &Value) -> [u8; 32] {
+        unhex(value).try_into().unwrap()
+    }
+
+    /// The public vectors of the plain profile's patterns, both roles, transport messages included.
+    #[test]
+    fn public_vectors() {
+        let vectors: Vec<Value> = serde_json::from_str(include_str!("../tests/data/noise/vectors.json")).unwrap();
+        assert_eq!(vectors.len(), 4);
+        for v in &vectors {
+            let pattern = [Pattern::Xx, Pattern::Ik].into_iter().find(|p| v["protocol_name"] == p.name()).unwrap();
+            let server = StaticKey::from_bytes(key(&v["resp_static"]));
+            let build = |role, of: &str, remote| {
+                let profile = Profile::Plain { prologue: Bytes::from(unhex(&v[format!("{of}_prologue")])) };
+                let own = StaticKey::from_bytes(key(&v[format!("{of}_static")]));
+                let ephemeral = Zeroizing::new(key(&v[format!("{of}_ephemeral")]));
+                build(role, pattern, &profile, Provider::default(), &own, remote, &ephemeral).unwrap()
+            };
+            let remote = server.public();
+            let mut client = build(Role::Client, "init", (pattern == Pattern::Ik).then_some(&remote));
+            let mut server = build(Role::Server, "resp", None);
+            let messages = v["messages"].as_array().unwrap();
+            let handshake = if pattern == Pattern::Ik { 2 } else { 3 };
+            for (n, message) in messages[..handshake].iter().enumerate() {
+                let (from, to) = if n % 2 == 0 { (&mut client, &mut server) } else { (&mut server, &mut client) };
+                let payload = unhex(&message["payload"]);
+                let sent = write(from, &payload).unwrap();
+                assert_eq!(sent, unhex(&message["ciphertext"]), "message {n}");
+                assert_eq!(read(to, &sent).unwrap(), payload, "message {n}");
+            }
+            if let Some(hash) = v.get("handshake_hash") {
+                assert_eq!(transcript(&client).unwrap().to_vec(), unhex(hash));
+            }
+            assert_eq!(transcript(&client).unwrap(), transcript(&server).unwrap());
+            let [up, down] = split(&mut client).unwrap();
+            assert_eq!([&up, &down], [&split(&mut server).unwrap()[0], &split(&mut server).unwrap()[1]]);
+            let mut client = Transport::new(Provider::default(), &up, &down).unwrap();
+            let mut server = Transport::new(Provider::default(), &down, &up).unwrap();
+            for (n, message) in messages.iter().enumerate().skip(handshake) {
+                let (from, to) = if n % 2 == 0 { (&mut client, &mut server) } else { (&mut server, &mut client) };
+                let mut buf = BytesMut::from(&unhex(&message["payload"])[..]);
+                from.seal(&mut buf).unwrap();
+                assert_eq!(buf, unhex(&message["ciphertext"]), "message {n}");
+                to.open(&mut buf).unwrap();
+                assert_eq!(buf, unhex(&message["payload"]), "message {n}");
+            }
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The same byte stream in binary WebSocket messages (PROTOCOL §5.1): a message may hold part of a frame or several.
 
-use crate::limits::{MAX_READ, MAX_WEBSOCKET_MESSAGE};
+use crate::limits::{MAX_READ, MAX_WEBSOCKET_MESSAGE, WEBSOCKET_PIECE};
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use futures_util::future::ready;
@@ -15,12 +15,15 @@ use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 /// The path of the chat service.
 pub const PATH: &str = "/ws/chat";
 
-/// Bounds for a socket that [`split`] takes: messages of [`MAX_WEBSOCKET_MESSAGE`] at most in both directions.
+/// Bounds for a socket that [`split`] takes: messages of [`MAX_WEBSOCKET_MESSAGE`] at most.
+///
+/// The WebSocket layer reserves a message's declared length, logged in or not: the bound on what a connection costs before
+/// its login holds on TCP alone. On a public port, put a proxy with its own bound in front, or lower this one.
 pub fn config() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(MAX_READ)
         .write_buffer_size(0)
-        .max_write_buffer_size(2 * MAX_WEBSOCKET_MESSAGE)
+        .max_write_buffer_size(4 * WEBSOCKET_PIECE)
         .max_message_size(Some(MAX_WEBSOCKET_MESSAGE))
         .max_frame_size(Some(MAX_WEBSOCKET_MESSAGE))
 }
@@ -52,12 +55,12 @@ fn io_error(e: WebSocketError) -> io::Error {
     }
 }
 
-/// Writes no more than a message's worth at once.
+/// Writes no more than [`WEBSOCKET_PIECE`] at once.
 struct Pieces<W>(W);
 
 impl<W: AsyncWrite + Unpin> AsyncWrite for Pieces<W> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf.get(..MAX_WEBSOCKET_MESSAGE).unwrap_or(buf))
+        Pin::new(&mut self.0).poll_write(cx, buf.get(..WEBSOCKET_PIECE).unwrap_or(buf))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -39,11 +39,12 @@ impl Sandbox {
     pub fn client(&self, seed: u64) -> InitiatorConfig {
         InitiatorConfig {
             profile: self.config.profile.clone(),
-            ..InitiatorConfig::new(
-                StaticKey::generate(&mut rng(seed)),
-                ServerTrust::Chain(TrustRoot(self.root.public())),
-            )
+            ..InitiatorConfig::new(StaticKey::generate(&mut rng(seed)), ServerTrust::Chain(self.trust()))
         }
+    }
+
+    pub const fn trust(&self) -> TrustRoot {
+        TrustRoot(self.root.public())
     }
 
     /// The same root, another static key.
