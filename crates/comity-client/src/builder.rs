@@ -1,0 +1,76 @@
+//! Setting up a client: what must be decided, in one place.
+
+use crate::client::{Client, Events};
+use crate::driver::{Driver, Places};
+use crate::http::{PartnerServer, TokenSource, client};
+use crate::limits::{COMMAND_QUEUE, EVENT_QUEUE, HTTP_TIMEOUT};
+use crate::transfer::Hosting;
+use crate::{Config, Error, Role};
+use comity_core::Store;
+use comity_engine::Engine;
+use comity_media::transfer::{TransferConfig, Transfers};
+use comity_signal::Suites;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+
+/// A client being set up; see [`Client::builder`].
+#[must_use]
+pub struct ClientBuilder {
+    pub(crate) config: Config,
+    pub(crate) suites: Suites,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) chat: String,
+    pub(crate) gatekeeper: String,
+    pub(crate) partner: Option<PartnerServer>,
+    pub(crate) tokens: Option<Arc<dyn TokenSource>>,
+    pub(crate) files: PathBuf,
+}
+
+impl ClientBuilder {
+    /// The partner server of the kit: gives tokens and hosts media.
+    pub fn partner(mut self, server: PartnerServer) -> Self {
+        self.tokens = Some(Arc::new(server.clone()));
+        self.partner = Some(server);
+        self
+    }
+
+    /// Another source of tokens than the kit's partner server.
+    pub fn tokens(mut self, tokens: Arc<dyn TokenSource>) -> Self {
+        self.tokens = Some(tokens);
+        self
+    }
+
+    /// Where received files go, and the temporary ones of transfers; `files` below the working directory if not set.
+    pub fn files(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.files = dir.into();
+        self
+    }
+
+    /// Starts the client on the current tokio runtime. It connects by itself.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a partner's user without a source of tokens; [`Error::Http`] or [`Error::Media`] if no HTTP
+    /// client can be set up.
+    pub fn start(self) -> Result<(Client, Events), Error> {
+        if matches!(self.config.role, Role::Partner { .. }) && self.tokens.is_none() {
+            return Err(Error::Config("a partner's user needs a source of ownership tokens"));
+        }
+        let (me, heard) = watch::channel(None);
+        let gatekeeper = self.gatekeeper.trim_end_matches('/').to_owned();
+        let hosting = Hosting {
+            transfers: Transfers::new(TransferConfig::default())?,
+            gatekeeper: gatekeeper.clone(),
+            partner: self.partner,
+            native: matches!(self.config.role, Role::Native { .. }),
+            files: self.files,
+            me: heard,
+        };
+        let places = Places { chat: self.chat, gatekeeper, http: client(HTTP_TIMEOUT)?, tokens: self.tokens };
+        let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
+        let (tell, events) = mpsc::channel(EVENT_QUEUE);
+        let driver = Driver::new(Engine::new(self.config, self.suites), places, self.store, tell, me);
+        tokio::spawn(driver.run(queue));
+        Ok((Client::new(commands, hosting), Events(events)))
+    }
+}

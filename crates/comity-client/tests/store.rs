@@ -1,0 +1,78 @@
+//! The promises of a store, on the SQLite one.
+
+use comity_client::SqliteStore;
+use comity_core::{Batch, RecordKey, RecordKind, Revision, Store, StoreError};
+
+fn key(id: &str) -> RecordKey {
+    RecordKey::new(RecordKind::Session, id)
+}
+
+#[test]
+fn stale_commit_conflicts_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let (a, b) = (SqliteStore::open(&path).unwrap(), SqliteStore::open(&path).unwrap());
+    let absent = a.load(&[key("x")]).unwrap().remove(0);
+    assert_eq!(absent.revision, Revision::ABSENT);
+
+    let mut first = Batch::new();
+    first.put(&absent, b"one".to_vec());
+    let revision = a.commit(&[first]).remove(0).unwrap();
+
+    // B read before A's commit; its batch also touches another record, which must stay as it was.
+    let mut stale = Batch::new();
+    stale.put_owned(key("y"), b"other".to_vec());
+    stale.put(&absent, b"two".to_vec());
+    let mut fresh = Batch::new();
+    fresh.put_owned(key("z"), b"beside".to_vec());
+    let results = b.commit(&[stale, fresh]);
+    assert_eq!(results[0], Err(StoreError::Conflict));
+    assert!(results[1].is_ok(), "a conflict hinders no other batch");
+
+    let now = b.load(&[key("x"), key("y"), key("z")]).unwrap();
+    assert_eq!(now[0].revision, revision);
+    assert_eq!(now[0].value.as_ref().unwrap().expose(), b"one");
+    assert!(now[1].value.is_none());
+    assert!(now[2].value.is_some());
+}
+
+#[test]
+fn revisions_never_repeat_even_after_deletion() {
+    let store = SqliteStore::in_memory().unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        let read = store.load(&[key("x")]).unwrap().remove(0);
+        let mut put = Batch::new();
+        put.put(&read, vec![1]);
+        assert!(seen.insert(store.commit(&[put]).remove(0).unwrap()));
+        let mut delete = Batch::new();
+        delete.delete_owned(key("x"));
+        assert!(seen.insert(store.commit(&[delete]).remove(0).unwrap()));
+    }
+}
+
+#[test]
+fn scan_is_ordered_and_bounded() {
+    let store = SqliteStore::in_memory().unwrap();
+    let mut batch = Batch::new();
+    for id in ["b2", "a1", "b1", "b3", "c"] {
+        batch.put_owned(key(id), vec![]);
+    }
+    store.commit(&[batch]).remove(0).unwrap();
+    let ids = |after, limit| -> Vec<String> {
+        store.scan(RecordKind::Session, "b", after, limit).unwrap().into_iter().map(|r| r.key.id.into()).collect()
+    };
+    assert_eq!(ids("", 10), ["b1", "b2", "b3"]);
+    assert_eq!(ids("b1", 1), ["b2"]);
+}
+
+#[test]
+fn a_foreign_file_and_a_newer_schema_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    std::fs::write(&path, [0x55; 4096]).unwrap();
+    assert!(matches!(SqliteStore::open(&path), Err(StoreError::Corrupt(_))));
+    let newer = dir.path().join("n.db");
+    rusqlite::Connection::open(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    assert!(matches!(SqliteStore::open(&newer), Err(StoreError::SchemaTooNew { found: 99, .. })));
+}

@@ -1,0 +1,153 @@
+//! What the application asks for, beyond messages: reachability, blocking, deletion, typing (PROTOCOL §12, §13).
+
+use crate::Error;
+use crate::config::Role;
+use crate::connection::State;
+use crate::engine::{Effect, Engine, Then};
+use crate::io::{Command, CommandId, ConnectionState, Event, LookUp, MediaConn, Reply};
+use crate::iq::Purpose;
+use crate::keys::SafetyNumber;
+use crate::lane::{Job, LaneKey};
+use crate::record::login_key;
+use comity_core::{Batch, CryptoRng, RecordKey, RecordKind};
+use comity_signal::Address;
+use comity_xmpp::stanza::{
+    BlockAction, BlockChange, Chatstate, DeleteAccount, InteropPing, Iq, MediaConnQuery, NativeBlockChange, OptIn,
+    Request, Typing, UserQuery, UsersQuery, UsersResult,
+};
+use core::time::Duration;
+
+/// What a command's request is about.
+pub(crate) enum Asked {
+    Done,
+    LookUp(Vec<String>),
+    MediaConn,
+    Delete,
+}
+
+impl Engine {
+    /// Begins a command. An error is its reply; without one, the reply comes later or has been given.
+    pub(crate) fn run_command(
+        &mut self,
+        id: CommandId,
+        command: Command,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(), Error> {
+        match command {
+            Command::GoOnline => {
+                self.link.wanted = true;
+                self.go();
+                self.reply(id, Ok(Reply::Done));
+            }
+            Command::GoOffline => {
+                self.link.wanted = false;
+                self.hang_up(None);
+                if !matches!(self.link.state, State::Closing) {
+                    self.link.state = State::Offline;
+                    self.show(ConnectionState::Offline);
+                }
+                self.reply(id, Ok(Reply::Done));
+            }
+            Command::Send { to, content, id: message } => self.queue_message(id, &to, &content, message, rng)?,
+            Command::MarkRead { chat, ids, played } => self.queue_receipts(id, &chat, &ids, played)?,
+            Command::Typing { to, composing } => {
+                if self.is_active() {
+                    let state = if composing { Typing::Composing { media: None } } else { Typing::Paused };
+                    self.send(&Chatstate::new(to, state).into_node());
+                }
+                self.reply(id, Ok(Reply::Done));
+            }
+            Command::Confirm(event) => {
+                let mut batch = Batch::new();
+                batch.delete_owned(RecordKey { kind: RecordKind::Inbox, id: event.0 });
+                self.commit(batch, Then { effects: vec![Effect::Reply(id, Ok(Reply::Done))], lane: None });
+            }
+            Command::LookUp(whom) => {
+                let asked = Asked::LookUp(whom.iter().map(|user| user.external_id.clone()).collect());
+                let query = UsersQuery { users: whom.into_iter().map(user_query).collect() };
+                self.command(id, query, asked)?;
+            }
+            Command::OptIn(integrators) => self.command(id, OptIn { integrators }, Asked::Done)?,
+            Command::Block { jid, block } => {
+                let action = if block { BlockAction::Block } else { BlockAction::Unblock };
+                let change = BlockChange { action, jid, dhash: None, rest: Default::default() };
+                match self.config.role {
+                    Role::Partner { .. } => self.command(id, change, Asked::Done)?,
+                    Role::Native { .. } => self.command(id, NativeBlockChange(change), Asked::Done)?,
+                }
+            }
+            Command::Ping(jid) => {
+                let ping =
+                    InteropPing { display_name: self.config.display_name.as_str().into(), rest: Default::default() };
+                self.command_to(id, ping, Some(jid), Asked::Done)?;
+            }
+            Command::MediaConn => self.command(id, MediaConnQuery, Asked::MediaConn)?,
+            Command::DeleteAccount => self.command(id, DeleteAccount, Asked::Delete)?,
+            Command::SafetyNumber(jid) => {
+                let peer = Address::of_jid(&jid).map_err(|_| Error::Content("not somebody with keys"))?;
+                let job = SafetyNumber { command: id, jid, peer: peer.clone() };
+                self.enqueue(LaneKey::Peer(peer), Job::SafetyNumber(job));
+            }
+        }
+        Ok(())
+    }
+
+    fn command<R: Request>(&mut self, id: CommandId, payload: R, asked: Asked) -> Result<(), Error> {
+        self.command_to(id, payload, None, asked)
+    }
+
+    fn command_to<R: Request>(
+        &mut self,
+        id: CommandId,
+        payload: R,
+        to: Option<comity_core::Jid>,
+        asked: Asked,
+    ) -> Result<(), Error> {
+        if !self.is_active() {
+            return Err(Error::NotConnected);
+        }
+        self.ask_of(payload, to, Purpose::Command(id, asked))
+    }
+
+    pub(crate) fn on_asked(&mut self, asked: Asked, answer: Result<Iq, Error>) -> Result<Reply, Error> {
+        let iq = answer?;
+        Ok(match asked {
+            Asked::Done => Reply::Done,
+            Asked::LookUp(ids) => {
+                let users = iq.into_payload::<UsersResult>().map_err(|_| Error::BadAnswer("look-up"))?.users;
+                let found = |id: &String| {
+                    let user = users.iter().find(|user| *user.external_id == **id)?;
+                    user.found.as_ref().ok().map(|found| found.jid.clone())
+                };
+                Reply::Found(ids.into_iter().map(|id| (id.clone(), found(&id))).collect())
+            }
+            Asked::MediaConn => {
+                let conn =
+                    iq.into_payload::<comity_xmpp::stanza::MediaConn>().map_err(|_| Error::BadAnswer("media_conn"))?;
+                Reply::MediaConn(MediaConn {
+                    auth: conn.auth.to_string(),
+                    hosts: conn.hosts.iter().map(|host| host.hostname.to_string()).collect(),
+                    valid_until: self.now.after(Duration::from_secs(conn.auth_ttl.min(conn.ttl))),
+                })
+            }
+            Asked::Delete => {
+                self.link.wanted = false;
+                if let Some(account) = &mut self.account {
+                    account.jid = None;
+                    let mut batch = Batch::new();
+                    batch.put_owned(login_key(), account.login_record());
+                    self.commit(batch, Then { effects: vec![Effect::Emit(Event::Deleted)], lane: None });
+                }
+                self.hang_up(None);
+                Reply::Done
+            }
+        })
+    }
+}
+
+fn user_query(user: LookUp) -> UserQuery {
+    match user.integrator {
+        Some(integrator) => UserQuery::partner(user.external_id, integrator),
+        None => UserQuery::native(user.external_id),
+    }
+}

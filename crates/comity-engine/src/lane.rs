@@ -1,0 +1,234 @@
+//! One lane per peer: at most one job at a time may read and change what is stored of a peer, so no ratchet step can be
+//! lost or taken twice in this process; between processes the records' revisions see to it.
+//!
+//! A job is: load records → run → commit → effects. Whatever needs the network first (a bundle) starts over from the
+//! load, and so does a job whose commit conflicts.
+
+use crate::engine::{Effect, Engine, Loading, Then};
+use crate::io::{Event, Query};
+use crate::limits::{MAX_CONFLICTS, MAX_LANE_JOBS};
+use crate::{Error, keys, outbox, receipts, receive, retry};
+use comity_core::{Batch, CryptoRng, Jid, Record, RecordKey, StoreError};
+use comity_signal::{Address, Bundle, Records};
+use std::collections::{BTreeMap, VecDeque};
+
+/// What a lane guards.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum LaneKey {
+    /// The account's own keys.
+    Account,
+    /// One peer.
+    Peer(Address),
+}
+
+#[derive(Default)]
+pub(crate) struct Lanes(BTreeMap<LaneKey, Lane>);
+
+#[derive(Default)]
+struct Lane {
+    /// The first one is at work unless the lane is idle.
+    jobs: VecDeque<Job>,
+    stage: Stage,
+    conflicts: u32,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Idle,
+    Loading,
+    /// Waiting for a bundle to come.
+    Fetching,
+    /// Waiting for a connection to fetch a bundle over.
+    Parked,
+    Committing,
+}
+
+/// Something to do with a peer's records.
+pub(crate) enum Job {
+    Send(outbox::Send),
+    Acked(outbox::Acked),
+    Receive(Box<receive::Receive>),
+    Receipt(receipts::Receipt),
+    Resend(Box<retry::Resend>),
+    IdentityChanged(keys::IdentityChanged),
+    Refill(keys::Refill),
+    SafetyNumber(keys::SafetyNumber),
+}
+
+/// What running a job gave.
+pub(crate) enum Outcome {
+    /// Commit, then these.
+    Commit(Batch, Vec<Effect>),
+    /// Nothing to commit.
+    Done(Vec<Effect>),
+    /// The peer's key bundle is needed first.
+    NeedBundle(Jid),
+}
+
+/// What a bundle fetch gave.
+pub(crate) type Fetched = Result<Bundle, Error>;
+
+impl Job {
+    fn keys(&self, engine: &Engine) -> Vec<RecordKey> {
+        match self {
+            Self::Send(job) => job.keys(),
+            Self::Acked(job) => job.keys(),
+            Self::Receive(job) => job.keys(engine),
+            Self::Receipt(job) => job.keys(),
+            Self::Resend(job) => job.keys(),
+            Self::IdentityChanged(job) => job.keys(),
+            Self::Refill(_) => keys::Refill::keys(engine),
+            Self::SafetyNumber(job) => job.keys(),
+        }
+    }
+
+    fn run(&mut self, engine: &mut Engine, records: &mut Records, rng: &mut dyn CryptoRng) -> Result<Outcome, Error> {
+        match self {
+            Self::Send(job) => job.run(engine, records, rng),
+            Self::Acked(job) => job.run(engine, records),
+            Self::Receive(job) => job.run(engine, records, rng),
+            Self::Receipt(job) => job.run(records),
+            Self::Resend(job) => job.run(engine, records, rng),
+            Self::IdentityChanged(job) => job.run(engine, records).map_err(|e| Error::Session(e.to_string())),
+            Self::Refill(job) => job.run(engine, records, rng).map_err(|e| Error::Session(e.to_string())),
+            Self::SafetyNumber(job) => job.run(engine, records),
+        }
+    }
+
+    /// What to do instead when the job cannot be done.
+    fn fail(self, error: Error) -> Vec<Effect> {
+        match self {
+            Self::SafetyNumber(job) => vec![Effect::Reply(job.command, Err(error))],
+            _ => vec![Effect::Emit(Event::Warning(error))],
+        }
+    }
+
+    fn take_bundle(&mut self, bundle: Fetched) {
+        match self {
+            Self::Send(job) => job.bundle = Some(bundle),
+            Self::Resend(job) => job.bundle = Some(bundle),
+            _ => {}
+        }
+    }
+}
+
+impl Engine {
+    /// Queues a job. A full lane drops it: what came from the server comes again, as it is not acknowledged, and what is
+    /// in the outbox stays there.
+    pub(crate) fn enqueue(&mut self, key: LaneKey, job: Job) {
+        let lane = self.lanes.0.entry(key.clone()).or_default();
+        if lane.jobs.len() >= MAX_LANE_JOBS {
+            return self.emit(Event::Warning(Error::Full("jobs of one peer")));
+        }
+        lane.jobs.push_back(job);
+        if lane.stage == Stage::Idle {
+            self.lane_start(&key);
+        }
+    }
+
+    fn lane_start(&mut self, key: &LaneKey) {
+        match self.lanes.0.get(key).and_then(|lane| lane.jobs.front()) {
+            Some(job) => {
+                let keys = job.keys(self);
+                self.lane_stage(key, Stage::Loading);
+                self.load(Query::Keys(keys), Loading::Lane(key.clone()));
+            }
+            None => {
+                self.lanes.0.remove(key);
+            }
+        }
+    }
+
+    fn lane_stage(&mut self, key: &LaneKey, stage: Stage) {
+        if let Some(lane) = self.lanes.0.get_mut(key) {
+            lane.stage = stage;
+        }
+    }
+
+    pub(crate) fn on_lane_loaded(
+        &mut self,
+        key: &LaneKey,
+        result: Result<Vec<Record>, StoreError>,
+        rng: &mut dyn CryptoRng,
+    ) {
+        let Some(mut job) = self.lanes.0.get_mut(key).and_then(|lane| lane.jobs.pop_front()) else { return };
+        let outcome = match result {
+            Ok(records) => job.run(self, &mut records.into_iter().collect(), rng),
+            Err(error) => Err(Error::Store(error)),
+        };
+        if let Some(lane) = self.lanes.0.get_mut(key) {
+            lane.jobs.push_front(job);
+        }
+        match outcome {
+            Ok(Outcome::Commit(batch, effects)) => {
+                self.lane_stage(key, Stage::Committing);
+                self.commit(batch, Then { effects, lane: Some(key.clone()) });
+            }
+            Ok(Outcome::Done(effects)) => {
+                self.apply(effects);
+                self.lane_done(key);
+            }
+            Ok(Outcome::NeedBundle(jid)) => {
+                let asked = self.fetch_bundle(key.clone(), jid);
+                self.lane_stage(key, if asked { Stage::Fetching } else { Stage::Parked });
+            }
+            Err(error) => self.lane_failed(key, error),
+        }
+    }
+
+    /// The first job is done; on to the next.
+    pub(crate) fn lane_done(&mut self, key: &LaneKey) {
+        if let Some(lane) = self.lanes.0.get_mut(key) {
+            lane.jobs.pop_front();
+            lane.stage = Stage::Idle;
+            lane.conflicts = 0;
+        }
+        self.lane_start(key);
+    }
+
+    pub(crate) fn lane_conflict(&mut self, key: &LaneKey) {
+        let Some(lane) = self.lanes.0.get_mut(key) else { return };
+        lane.conflicts += 1;
+        if lane.conflicts > MAX_CONFLICTS {
+            return self.lane_failed(key, Error::Store(StoreError::Conflict));
+        }
+        self.lane_start(key);
+    }
+
+    /// The first job cannot be done; on to the next.
+    pub(crate) fn lane_failed(&mut self, key: &LaneKey, error: Error) {
+        let Some(lane) = self.lanes.0.get_mut(key) else { return };
+        lane.stage = Stage::Idle;
+        lane.conflicts = 0;
+        if let Some(job) = lane.jobs.pop_front() {
+            self.apply(job.fail(error));
+        }
+        self.lane_start(key);
+    }
+
+    /// A bundle came, or will not come.
+    pub(crate) fn on_bundle(&mut self, key: &LaneKey, bundle: Fetched) {
+        let Some(lane) = self.lanes.0.get_mut(key) else { return };
+        if lane.stage != Stage::Fetching {
+            return;
+        }
+        if bundle == Err(Error::ConnectionLost) {
+            lane.stage = Stage::Parked;
+            return;
+        }
+        if let Some(job) = lane.jobs.front_mut() {
+            job.take_bundle(bundle);
+        }
+        self.lane_start(key);
+    }
+
+    /// There is a connection again: lanes that waited for one start over.
+    pub(crate) fn unpark_lanes(&mut self) {
+        let parked: Vec<_> =
+            self.lanes.0.iter().filter(|(_, lane)| lane.stage == Stage::Parked).map(|(key, _)| key.clone()).collect();
+        for key in parked {
+            self.lane_start(&key);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The engine's bounds.
+
+use core::time::Duration;
+
+/// Longest text of one message, in bytes.
+pub const MAX_TEXT_LEN: usize = 65_536;
+
+/// Longest serialised content of one message, in bytes, before padding.
+pub const MAX_CONTENT_LEN: usize = 256 * 1024;
+
+/// How deep wrapper messages may nest.
+pub const MAX_WRAPPERS: usize = 4;
+
+/// An answer to an `iq` is awaited this long.
+pub const IQ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A keep-alive is sent after this long without one (PROTOCOL §5.5: every 20 to 30 s).
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(25);
+
+/// The connection is dead if nothing was received for this long: a keep-alive and the 10 s its answer may take, doubled.
+pub const SILENCE_LIMIT: Duration = Duration::from_secs(70);
+
+/// Connect, handshake and login together take at most this long.
+pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// First wait before a reconnect; doubles up to [`RECONNECT_MAX`], with jitter.
+pub const RECONNECT_MIN: Duration = Duration::from_millis(500);
+
+/// Longest wait before a reconnect.
+pub const RECONNECT_MAX: Duration = Duration::from_secs(600);
+
+/// Messages that wait for the server's ack.
+pub const MAX_OUTBOX: usize = 10_000;
+
+/// Messages that wait for the application to confirm them.
+pub const MAX_INBOX: usize = 100_000;
+
+/// Requests that wait for an answer.
+pub const MAX_PENDING_IQS: usize = 256;
+
+/// Jobs that wait for one peer.
+pub const MAX_LANE_JOBS: usize = 10_000;
+
+/// One-time pre-keys in one upload.
+pub const PREKEY_BATCH: usize = 100;
+
+/// Fewer one-time pre-keys than this on the server, and more are uploaded.
+pub const PREKEY_LOW_WATER: usize = 10;
+
+/// A message for which more retries are asked is given up (PROTOCOL §7: counts of 5 and above are not honoured).
+pub const MAX_RETRIES: u32 = 5;
+
+/// Messages whose retry count is remembered.
+pub const MAX_TRACKED_RETRIES: usize = 1_000;
+
+/// A job that loses this many commits in a row to other processes fails.
+pub const MAX_CONFLICTS: u32 = 16;
+
+/// Ids in one aggregated receipt (PROTOCOL §7).
+pub const MAX_RECEIPT_IDS: usize = 256;
+
+/// Longest direct path, in bytes.
+pub const MAX_DIRECT_PATH_LEN: usize = 2_048;
+
+/// Longest file name, in bytes.
+pub const MAX_FILE_NAME_LEN: usize = 255;
+
+/// Largest thumbnail, in bytes.
+pub const MAX_THUMBNAIL_LEN: usize = 64 * 1024;

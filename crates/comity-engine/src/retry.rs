@@ -1,0 +1,150 @@
+//! Retries both ways: asking for a message that could not be decrypted, and encrypting one anew (PROTOCOL §7).
+
+use crate::Error;
+use crate::engine::{Effect, Engine};
+use crate::io::Event;
+use crate::keys::{key_xml, pq_xml, retry_bundle, signed_xml};
+use crate::lane::{Fetched, Job, LaneKey, Outcome};
+use crate::limits::{MAX_RETRIES, MAX_TRACKED_RETRIES};
+use crate::outbox::{seal, sent_key};
+use crate::receive::Receive;
+use crate::record::{Outgoing, Sent, parse};
+use comity_core::{CryptoRng, Jid, MessageId, RecordKey};
+use comity_signal::{Account, Address, Records, keys_for_encrypt, merge};
+use comity_xmpp::Node;
+use comity_xmpp::stanza::{Receipt, Retry, RetryKeys, nack};
+use std::collections::BTreeMap;
+
+/// How often each message was asked for; forgotten at a restart, when the server delivers and the count begins anew.
+#[derive(Default)]
+pub(crate) struct Retries(BTreeMap<(Jid, MessageId), u32>);
+
+impl Retries {
+    fn next(&mut self, from: &Jid, id: &MessageId) -> u32 {
+        if self.0.len() >= MAX_TRACKED_RETRIES {
+            self.0.pop_first();
+        }
+        let count = self.0.entry((from.clone(), id.clone())).or_default();
+        *count += 1;
+        *count
+    }
+
+    pub(crate) fn forget(&mut self, from: &Jid, id: &MessageId) {
+        self.0.remove(&(from.clone(), id.clone()));
+    }
+}
+
+impl Receive {
+    /// Asks the sender to send it again; from the second time on with keys to build a session from.
+    pub(crate) fn ask_again(
+        &self,
+        engine: &mut Engine,
+        records: &mut Records,
+        error: &comity_signal::Error,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Outcome, Error> {
+        let session = |e: comity_signal::Error| Error::Session(e.to_string());
+        let count = engine.retries.next(&self.from, &self.id);
+        let event =
+            Event::Undecryptable { from: self.from.clone(), id: self.id.clone(), count, cause: error.to_string() };
+        if count >= MAX_RETRIES {
+            engine.retries.forget(&self.from, &self.id);
+            return Ok(Outcome::Done(vec![self.refuse(nack::UNHANDLED), Effect::Emit(event)]));
+        }
+        let account = Account::load(records).map_err(session)?;
+        let mut retry = Retry {
+            count,
+            id: self.id.clone(),
+            t: self.t,
+            error: error.retry_code().map(u32::from),
+            registration: account.registration_id(),
+            keys: None,
+            rest: Default::default(),
+        };
+        if count < 2 && error.retry_code() != Some(1) {
+            let receipt = Receipt::retry(self.from.clone(), retry).into_node();
+            return Ok(Outcome::Done(vec![Effect::Send(receipt), Effect::Emit(event)]));
+        }
+        // A fresh one-time key, which is never uploaded: for this sender alone.
+        let (fresh, mut batch) = Account::new_pre_keys(records, 1, rng).map_err(session)?;
+        let key = fresh.first().ok_or(Error::Corrupt("account"))?;
+        let mut keys = RetryKeys {
+            identity: *account.identity().as_bytes(),
+            key: key_xml(key),
+            skey: signed_xml(account.signed_pre_key()),
+            pqkey: None,
+            rest: Default::default(),
+        };
+        if account.pq_last_resort().is_some() {
+            records.apply(&batch);
+            let (fresh, more) =
+                Account::new_pq_pre_keys(records, &engine.suites, 1, engine.now, rng).map_err(session)?;
+            keys.pqkey = fresh.first().map(pq_xml);
+            batch = merge(batch, more);
+        }
+        retry.keys = Some(keys);
+        let receipt = Receipt::retry(self.from.clone(), retry).into_node();
+        Ok(Outcome::Commit(batch, vec![Effect::Send(receipt), Effect::Emit(event)]))
+    }
+}
+
+/// Encrypts a sent message once more, for the peer that asked.
+pub(crate) struct Resend {
+    from: Jid,
+    peer: Address,
+    retry: Retry,
+    ack: Node,
+    pub(crate) bundle: Option<Fetched>,
+}
+
+impl Resend {
+    pub(crate) fn keys(&self) -> Vec<RecordKey> {
+        let mut keys = keys_for_encrypt(&self.peer);
+        keys.push(sent_key(&self.from, &self.retry.id));
+        keys
+    }
+
+    pub(crate) fn run(
+        &mut self,
+        engine: &mut Engine,
+        records: &mut Records,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Outcome, Error> {
+        let ack = Effect::Send(self.ack.clone());
+        let record = records.get(&sent_key(&self.from, &self.retry.id)).map_err(|_| Error::Corrupt("sent"))?;
+        let Some(sent) = parse::<Sent>(record, "sent")? else { return Ok(Outcome::Done(vec![ack])) };
+        let mut outgoing = Outgoing { retry: self.retry.count, ..sent.outgoing };
+        // A fetched bundle goes before the receipt's keys: it is fetched when those were not good enough.
+        let offered = self.retry.keys.as_ref().map(|keys| retry_bundle(self.retry.registration, keys));
+        let bundle = self.bundle.clone().or(offered);
+        match seal(engine, records, &self.peer, &self.from, &outgoing, bundle.as_ref(), rng) {
+            Ok(sealed) => {
+                let mut batch = sealed.batch;
+                outgoing.stanza = sealed.stanza;
+                let transmit = engine.queue_resent(&outgoing, &mut batch)?;
+                let event =
+                    Event::Resent { chat: self.from.clone(), id: self.retry.id.clone(), count: self.retry.count };
+                let mut effects = sealed.events;
+                effects.extend([ack, transmit, Effect::Emit(event)]);
+                Ok(Outcome::Commit(batch, effects))
+            }
+            // Keys that do not make a session, such as those that would downgrade one, are not used: fetch.
+            Err(Error::NotConnected | Error::Session(_)) if self.bundle.is_none() => {
+                Ok(Outcome::NeedBundle(self.from.clone()))
+            }
+            Err(error) => Ok(Outcome::Done(vec![ack, Effect::Emit(Event::Warning(error))])),
+        }
+    }
+}
+
+impl Engine {
+    pub(crate) fn on_retry_receipt(&mut self, receipt: Receipt, from: Jid, peer: Address, ack: Node) {
+        match receipt.retry {
+            Some(retry) if retry.count < MAX_RETRIES => {
+                let job = Resend { from, peer: peer.clone(), retry, ack, bundle: None };
+                self.enqueue(LaneKey::Peer(peer), Job::Resend(Box::new(job)));
+            }
+            _ => self.send(&ack),
+        }
+    }
+}
