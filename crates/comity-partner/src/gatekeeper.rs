@@ -132,12 +132,12 @@ impl Shared {
     }
 
     async fn get(&self, fetch: &Fetch) -> Result<Vec<u8>, String> {
-        let mut answer = self.http.get(&fetch.url).send().await.map_err(|e| e.without_url().to_string())?;
+        let mut answer = self.http.get(&fetch.url).send().await.map_err(|e| causes(&e.without_url()))?;
         if answer.status() != StatusCode::OK {
             return Err(format!("status {}", answer.status().as_u16()));
         }
         let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|e| e.without_url().to_string())? {
+        while let Some(chunk) = answer.chunk().await.map_err(|e| causes(&e.without_url()))? {
             if body.len() + chunk.len() > MAX_JWKS_LEN {
                 return Err("too large".into());
             }
@@ -145,6 +145,18 @@ impl Shared {
         }
         Ok(body)
     }
+}
+
+/// An error with what caused it: the HTTP client's own text stops at "error sending request".
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
 }
 
 async fn keep_fresh(shared: Arc<Shared>) {

@@ -66,3 +66,41 @@ impl AsyncWrite for IdleStream {
         self.watch(outcome, cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::IdleStream;
+    use core::time::Duration;
+    use std::io::ErrorKind;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::Instant;
+
+    const LIMIT: Duration = Duration::from_millis(200);
+
+    async fn pair() -> (IdleStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (IdleStream::new(listener.accept().await.unwrap().0, LIMIT), peer)
+    }
+
+    #[tokio::test]
+    async fn a_silent_peer_is_left() {
+        let (mut ours, mut peer) = pair().await;
+        let started = Instant::now();
+        for _ in 0..4 {
+            tokio::time::sleep(LIMIT / 2).await;
+            peer.write_all(b"x").await.unwrap();
+            assert_eq!(ours.read_u8().await.unwrap(), b'x');
+        }
+        assert!(started.elapsed() >= LIMIT * 2); // each byte gave it more time
+        assert_eq!(ours.read_u8().await.unwrap_err().kind(), ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_reads_nothing_is_left() {
+        let (mut ours, _peer) = pair().await;
+        let error = ours.write_all(&vec![0; 64 << 20]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+    }
+}

@@ -185,3 +185,37 @@ async fn wake(State(state): State<WakeState>, request: Request) -> Result<Respon
     let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
     Ok((headers, r#"{"wake":true}"#).into_response())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::WakeBoard;
+    use core::time::Duration;
+    use std::sync::Arc;
+    use tokio::time::timeout;
+
+    const SHORT: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mark_is_taken_once_and_cancelled_waits_take_none() {
+        let board = Arc::new(WakeBoard::new());
+        let user = "alice@partner.test".parse().unwrap();
+        assert!(timeout(SHORT, board.woken(&user)).await.is_err());
+        assert_eq!(board.slots.lock().unwrap().len(), 0); // nothing stays of one who left
+        assert!(board.wake(&user) && board.wake(&user));
+        assert_eq!(timeout(SHORT, board.woken(&user)).await, Ok(Some(())));
+        assert!(timeout(SHORT, board.woken(&user)).await.is_err());
+
+        // Two wait; one mark wakes one of them, and if that one leaves, the other.
+        let wait = || {
+            let (board, user) = (Arc::clone(&board), user.clone());
+            tokio::spawn(async move { board.woken(&user).await })
+        };
+        let (first, second) = (wait(), wait());
+        tokio::task::yield_now().await;
+        first.abort();
+        let _ = first.await;
+        board.wake(&user);
+        assert_eq!(timeout(SHORT, second).await.unwrap().unwrap(), Some(()));
+        assert_eq!(board.slots.lock().unwrap().len(), 0);
+    }
+}

@@ -72,7 +72,7 @@ fn config(dir: &TempDir, jwks_url: &str, change: &str) -> Config {
     Config::read(&path).unwrap()
 }
 
-async fn partner(change: &str) -> Partner {
+async fn start(change: &str) -> Partner {
     let dir = tempfile::tempdir().unwrap();
     let keys = keys().await;
     let server = Server::bind(&config(&dir, &keys.url, change)).await.unwrap();
@@ -134,7 +134,7 @@ async fn problem(answer: Response, status: u16) {
 
 #[tokio::test]
 async fn token_is_verified_with_the_served_keys() {
-    let partner = partner("").await;
+    let partner = start("").await;
     let thumbprint = jkt(&[7; 32]);
     let answer = partner.token(SECRET, &thumbprint).await;
     assert_eq!(answer.status(), StatusCode::OK);
@@ -160,7 +160,7 @@ async fn token_is_verified_with_the_served_keys() {
 
 #[tokio::test]
 async fn token_is_refused_to_others() {
-    let partner = partner("").await;
+    let partner = start("").await;
     let thumbprint = jkt(&[7; 32]);
     let refused = partner.token("wrong", &thumbprint).await;
     assert!(refused.headers()["www-authenticate"].to_str().unwrap().starts_with("Basic"));
@@ -186,7 +186,7 @@ async fn token_is_refused_to_others() {
 
 #[tokio::test]
 async fn push_wakes_the_long_poll_once() {
-    let partner = partner("").await;
+    let partner = start("").await;
     let wake = || partner.http.get(partner.url("/v1/wake")).basic_auth(ALICE, Some(SECRET)).send();
     let body = json!({ "to": ALICE }).to_string();
 
@@ -216,7 +216,7 @@ async fn push_wakes_the_long_poll_once() {
 
 #[tokio::test]
 async fn push_is_refused_to_others() {
-    let partner = partner("").await;
+    let partner = start("").await;
     let body = json!({ "to": ALICE }).to_string();
     let good = partner.bearer();
     for bad in [
@@ -296,7 +296,7 @@ async fn without_the_gatekeepers_keys_calls_are_put_off() {
 
 #[tokio::test]
 async fn media_and_ranges() {
-    let partner = partner("").await;
+    let partner = start("").await;
     let bytes: Vec<u8> = (0..300_000u32).map(|i| (i * 31 % 251) as u8).collect();
     let reference = partner.upload(bytes.clone()).await;
     assert!((16..=128).contains(&reference.len()));
@@ -344,7 +344,7 @@ async fn media_and_ranges() {
 
 #[tokio::test]
 async fn media_limits_hold_and_broken_uploads_leave_nothing() {
-    let partner = partner("max_media_len = 1000\nmax_media_total = 1500\nrequire_bearer = false").await;
+    let partner = start("max_media_len = 1000\nmax_media_total = 1500\nrequire_bearer = false").await;
     let post =
         |body: Vec<u8>| partner.http.post(partner.url("/v1/media")).basic_auth(ALICE, Some(SECRET)).body(body).send();
     problem(post(vec![0; 1001]).await.unwrap(), 413).await;
@@ -374,6 +374,21 @@ async fn media_limits_hold_and_broken_uploads_leave_nothing() {
     wait(0).await;
     partner.upload(vec![2; 500]).await;
 
+    // One at a time, if so configured.
+    let one = start("max_uploads = 1").await;
+    let mut slow = tokio::net::TcpStream::connect(one.origin.strip_prefix("http://").unwrap()).await.unwrap();
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let request = one.http.post(one.url("/v1/media")).basic_auth(ALICE, Some(SECRET)).body("x");
+        let answer = request.send().await.unwrap();
+        if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
+            assert!(answer.headers().contains_key("retry-after"));
+            break;
+        }
+        assert!(Instant::now() < deadline);
+    }
+
     // No length, no upload.
     let mut raw = tokio::net::TcpStream::connect(address).await.unwrap();
     let head = head.replace("content-length: 500", "transfer-encoding: chunked\r\nconnection: close");
@@ -389,7 +404,7 @@ async fn media_limits_hold_and_broken_uploads_leave_nothing() {
 
 #[tokio::test]
 async fn both_http_versions() {
-    let partner = partner("").await;
+    let partner = start("").await;
     let two = Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
     let bytes = vec![9; 3 << 20];
     let upload = two.post(partner.url("/v1/media")).basic_auth(ALICE, Some(SECRET)).body(bytes.clone());
@@ -407,7 +422,7 @@ async fn both_http_versions() {
 
 #[tokio::test]
 async fn stops_gracefully_and_keeps_key_and_media() {
-    let mut partner = partner("").await;
+    let mut partner = start("").await;
     let reference = partner.upload(vec![5; 1000]).await;
     let set = partner.http.get(jwks_url(&partner.origin)).send().await.unwrap().text().await.unwrap();
     let poll = tokio::spawn(partner.http.get(partner.url("/v1/wake")).basic_auth(ALICE, Some(SECRET)).send());
@@ -444,4 +459,21 @@ async fn stops_gracefully_and_keeps_key_and_media() {
         let refused = Server::bind(&config(&partner.dir, &partner.keys.url, "")).await.unwrap_err();
         assert!(refused.to_string().contains("chmod 600"), "{refused}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_poll_without_a_push_ends_after_25_seconds() {
+    use axum::body::Body;
+    use hyper::service::Service as _;
+    let mut users = comity_partner::StaticUsers::new();
+    users.add(ALICE.parse().unwrap(), <sha2::Sha256 as sha2::Digest>::digest(SECRET).into()).unwrap();
+    let board = Arc::new(comity_partner::WakeBoard::new());
+    let router = comity_partner::wake_router(board, Arc::new(users), Default::default());
+    let service = hyper_util::service::TowerToHyperService::new(router);
+    let basic = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("{ALICE}:{SECRET}"));
+    let request = axum::http::Request::get("/v1/wake").header("authorization", format!("Basic {basic}"));
+    let started = tokio::time::Instant::now();
+    let answer = service.call(request.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+    assert_eq!(started.elapsed().as_secs(), 25);
 }
