@@ -39,7 +39,7 @@ pub(crate) fn interop(sh: &Shell, wanted: &str) -> Result {
     }
     let mut report = Report::new();
     for area in AREAS.iter().filter(|area| wanted == "all" || area.name == wanted) {
-        run_area(sh, area, &mut report)?;
+        run_area(sh, area, wanted == "all", &mut report)?;
     }
     for (area, peer, case) in required().filter(|(area, ..)| wanted == "all" || area == wanted) {
         report.entry((area, peer, case)).or_insert_with(|| Outcome::skipped("no driver for it yet"));
@@ -67,22 +67,26 @@ pub(crate) fn interop(sh: &Shell, wanted: &str) -> Result {
     if failed == 0 { Ok(()) } else { Err(format!("{failed} cases failed").into()) }
 }
 
-/// The ids of `cases.txt`, split at the first and the last dot (a peer's version has dots of its own).
+/// The ids of `cases.txt`.
 fn required() -> impl Iterator<Item = (String, String, String)> {
-    CASES.lines().filter(|line| !line.starts_with('#')).filter_map(|id| {
-        let (area, rest) = id.trim().split_once('.')?;
-        let (peer, case) = rest.rsplit_once('.')?;
-        Some((area.to_owned(), peer.to_owned(), case.to_owned()))
-    })
+    let ids = CASES.lines().filter(|line| !line.starts_with('#')).filter_map(|id| split_id(id.trim()));
+    ids.map(|(area, peer, case)| (area.to_owned(), peer.to_owned(), case.to_owned()))
 }
 
-fn run_area(sh: &Shell, area: &Area, report: &mut Report) -> Result {
+/// Area, peer and case of an id: split at the first and the last dot, a peer's version has dots of its own.
+fn split_id(id: &str) -> Option<(&str, &str, &str)> {
+    let (area, rest) = id.split_once('.')?;
+    let (peer, case) = rest.rsplit_once('.')?;
+    Some((area, peer, case))
+}
+
+fn run_area(sh: &Shell, area: &Area, workspace: bool, report: &mut Report) -> Result {
     if area.drivers.is_empty() {
         return Ok(());
     }
     let dir = out_dir(sh, "interop")?.join(area.name);
     copy_folder(sh, &sh.current_dir().join("crates/comity-testkit/peers").join(area.name), &dir)?;
-    let ours = build_ours(sh, area)?;
+    let ours = build_ours(sh, area, workspace)?;
     for driver in area.drivers {
         let missing = match driver.program {
             Program::Node(_) if !has("node") || !has("npm") => Some("Node.js is not installed"),
@@ -112,11 +116,13 @@ pub(crate) fn prepare_node(sh: &Shell, area: &str) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// Builds the examples and binaries that stand for our side; `COMITY_NAME` tells a driver where each is.
-fn build_ours(sh: &Shell, area: &Area) -> Result<Vec<(String, PathBuf)>> {
+/// Builds the examples that stand for our side; `COMITY_NAME` tells a driver where each is. With the whole workspace's
+/// features when every area runs: then the tests have compiled everything already.
+fn build_ours(sh: &Shell, area: &Area, workspace: bool) -> Result<Vec<(String, PathBuf)>> {
     let mut ours = Vec::new();
     for (package, example) in area.examples {
-        cmd!(sh, "cargo build -p {package} --all-features --example {example}").run()?;
+        let scope = if workspace { vec!["--workspace"] } else { vec!["--package", package] };
+        cmd!(sh, "cargo build {scope...} --all-features --example {example}").run()?;
         let binary = format!("{example}{}", std::env::consts::EXE_SUFFIX);
         let name = format!("COMITY_{}", example.to_uppercase().replace('-', "_"));
         ours.push((name, crate::run::target_dir(sh).join("debug/examples").join(binary)));
@@ -152,10 +158,15 @@ fn run_driver(
             Command::new(binary)
         }
     };
-    command.args(driver.args).envs(ours.iter().map(|(name, path)| (name, path))).env("COMITY_PEERS", dir);
+    for arg in driver.args {
+        // `$COMITY_NAME` is where that example is.
+        let path = ours.iter().find(|(name, _)| arg.strip_prefix('$') == Some(name)).map(|(_, path)| path.as_os_str());
+        command.arg(path.unwrap_or(arg.as_ref()));
+    }
+    command.envs(ours.iter().map(|(name, path)| (name, path))).env("COMITY_PEERS", dir);
     command.current_dir(dir);
     let mut strange = None;
-    let status = lines_within(&mut command, DRIVER_TIMEOUT, |line| match parse(line) {
+    let status = lines_within(&mut command, DRIVER_TIMEOUT, |line| match parse(area.name, line) {
         Some((peer, case, outcome)) => {
             report.insert((area.name.to_owned(), peer, case), outcome);
         }
@@ -163,17 +174,27 @@ fn run_driver(
         None => strange = Some(line.to_owned()),
     })?;
     if !status {
-        return Err("the driver failed".into());
+        return Err("the driver failed before it".into());
     }
     strange.map_or(Ok(()), |line| Err(format!("the driver printed {line:?}").into()))
 }
 
-fn parse(line: &str) -> Option<(String, String, Outcome)> {
+/// One case of a driver. Its id may be given in full, and success may be called `pass`.
+fn parse(area: &str, line: &str) -> Option<(String, String, Outcome)> {
     let row: Value = serde_json::from_str(line).ok()?;
     let text = |name| row.get(name).and_then(Value::as_str);
-    let result = ["ok", "fail", "skipped"].into_iter().find(|known| text("result") == Some(known))?;
+    let result = match text("result")? {
+        "ok" | "pass" => "ok",
+        "fail" => "fail",
+        "skipped" => "skipped",
+        _ => return None,
+    };
+    let (peer, case) = match split_id(text("case")?) {
+        Some((of, peer, case)) if of == area => (peer, case),
+        _ => (text("peer")?, text("case")?),
+    };
     let outcome = Outcome { result, reason: text("reason").unwrap_or_default().to_owned() };
-    Some((text("peer")?.to_owned(), text("case")?.to_owned(), outcome))
+    Some((peer.to_owned(), case.to_owned(), outcome))
 }
 
 /// `npm ci` by the tracked lock file (or `npm install` without one), once per state of the manifest.
@@ -281,9 +302,12 @@ mod tests {
 
     #[test]
     fn driver_lines_are_read_strictly() {
-        let ok = r#"{"peer":"baileys","case":"x","result":"ok"}"#;
-        assert_eq!(parse(ok).unwrap().2, Outcome { result: "ok", reason: String::new() });
-        assert!(parse(r#"{"peer":"baileys","case":"x","result":"OK"}"#).is_none());
-        assert!(parse("hello").is_none());
+        let (peer, case, outcome) = parse("media", r#"{"peer":"baileys","case":"x","result":"ok"}"#).unwrap();
+        assert_eq!((peer.as_str(), case.as_str()), ("baileys", "x"));
+        assert_eq!(outcome, Outcome { result: "ok", reason: String::new() });
+        let full = parse("noise", r#"{"peer":"b","case":"noise.b-0.1.x","result":"pass","reason":""}"#).unwrap();
+        assert_eq!((full.0.as_str(), full.1.as_str()), ("b-0.1", "x"));
+        assert!(parse("media", r#"{"peer":"baileys","case":"x","result":"OK"}"#).is_none());
+        assert!(parse("media", "hello").is_none());
     }
 }

@@ -6,7 +6,6 @@ pub(crate) enum Program {
     /// A script of the area's folder, with the packages of the `package.json` beside it.
     Node(&'static str),
     /// A script of the area's folder, with the packages of its `requirements.txt`.
-    #[allow(dead_code, reason = "the areas noise, identity and media's second format use it")]
     Python(&'static str),
     /// One of the area's examples, by the name of its variable; it starts the peers itself.
     #[allow(dead_code, reason = "for areas whose peers are driven from our side")]
@@ -30,7 +29,26 @@ pub(crate) struct Area {
 }
 
 pub(crate) const AREAS: &[Area] = &[
-    Area { name: "noise", examples: &[], drivers: &[] },
+    Area {
+        name: "noise",
+        examples: &[("comity-noise", "noise_peer")],
+        drivers: &[
+            Driver {
+                program: Program::Node("baileys.mjs"),
+                args: &["$COMITY_NOISE_PEER"],
+                provides: &[("baileys", "xx-tcp"), ("baileys", "xx-websocket"), ("baileys", "xx-edge-routing")],
+            },
+            Driver {
+                program: Program::Python("noiseprotocol.py"),
+                args: &["$COMITY_NOISE_PEER"],
+                provides: &[
+                    ("noiseprotocol-py", "xx-plain-initiator"),
+                    ("noiseprotocol-py", "xx-plain-responder"),
+                    ("noiseprotocol-py", "ik-plain"),
+                ],
+            },
+        ],
+    },
     Area { name: "xmpp", examples: &[], drivers: &[] },
     Area { name: "signal", examples: &[], drivers: &[] },
     Area {
@@ -46,6 +64,21 @@ pub(crate) const AREAS: &[Area] = &[
             ],
         }],
     },
-    Area { name: "identity", examples: &[], drivers: &[] },
+    Area {
+        name: "identity",
+        examples: &[("comity-identity", "identity_interop")],
+        drivers: &[
+            Driver {
+                program: Program::Python("drive.py"),
+                args: &[],
+                provides: &[("pyjwt", "token-theirs"), ("pyjwt", "token-ours"), ("jwcrypto", "jwks-ours")],
+            },
+            Driver {
+                program: Program::Node("drive.mjs"),
+                args: &[],
+                provides: &[("jose", "token-theirs"), ("jose", "token-ours")],
+            },
+        ],
+    },
     Area { name: "native", examples: &[], drivers: &[] },
 ];
