@@ -30,7 +30,7 @@ pub const MAX_COUNTER: u64 = u32::MAX as u64;
 /// Bytes sealed and not yet written from which on a writer refuses more: a frame of the largest size.
 pub const MAX_WRITE_QUEUE: usize = MAX_FRAME + FRAME_HEADER;
 
-/// Buffer that an idle connection keeps in each direction.
+/// Buffer that an idle connection keeps for reading; none for writing.
 pub const IDLE_BUFFER: usize = 1024;
 
 /// Most that is read at once before as much has arrived: what a declared length may cost.

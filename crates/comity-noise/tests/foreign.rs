@@ -1,5 +1,5 @@
 //! Another implementation of Noise in the same process, `noise-protocol`, against each of our roles in the wire's form
-//! (PROTOCOL §5.2), and signatures made elsewhere.
+//! (PROTOCOL §5.2).
 //!
 //! It has no modified XX. What the wire calls XX it runs as a fallback pattern under XX's name: the client's ephemeral is a
 //! pre-message, so nothing but the ephemeral is hashed for it, and the server is its initiator.
@@ -8,10 +8,10 @@
 mod common;
 
 use bytes::{Bytes, BytesMut};
-use comity_noise::frame::{FrameDecoder, PROLOGUE, write_frame};
+use comity_noise::frame::{FrameDecoder, PROLOGUE};
 use comity_noise::{
     Initiator, InitiatorConfig, Pattern, Profile, PublicKey, Responder, StaticKey, Step, Transport, VerifiedServer,
-    cert, xeddsa,
+    cert,
 };
 use comity_proto::Codec as _;
 use comity_proto::handshake::{ClientFinish, ClientHello, HandshakeMessage, ServerHello};
@@ -178,57 +178,4 @@ fn a_foreign_server_takes_ik() {
     let established = initiator.read(&server_hello(&noise, false), NOW, &mut out).unwrap();
     assert!(out.is_empty() && established.pattern == Pattern::Ik);
     talk(established.transport, server.get_ciphers(), true);
-}
-
-#[test]
-fn foreign_signatures_of_both_signs() {
-    let mut signs = [0; 2];
-    for line in include_str!("data/libsignal-js/xeddsa.txt").lines().skip(1) {
-        let [sign, key, message, signature] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
-        let key: PublicKey = key.parse().unwrap();
-        let message = unhex(message);
-        let mut signature: [u8; 64] = unhex(signature).try_into().unwrap();
-        assert_eq!(signature[63] >> 7, sign.parse().unwrap());
-        signs[usize::from(signature[63] >> 7)] += 1;
-        xeddsa::verify(&key, &message, &signature).unwrap();
-        assert!(xeddsa::verify(&key, b"another message", &signature).is_err());
-        assert!(xeddsa::verify(&PublicKey::from_bytes(public(1)), &message, &signature).is_err());
-        for byte in 0..64 {
-            for bit in 0..8 {
-                signature[byte] ^= 1 << bit;
-                assert!(xeddsa::verify(&key, &message, &signature).is_err(), "byte {byte} bit {bit}");
-                signature[byte] ^= 1 << bit;
-            }
-        }
-    }
-    assert_eq!(signs, [8, 8]);
-}
-
-#[test]
-fn our_signatures() {
-    let rng = &mut rng(4);
-    for _ in 0..50 {
-        let key = StaticKey::generate(rng);
-        let signature = xeddsa::sign(&key, b"message", rng);
-        assert_eq!(signature[63] >> 7, 0);
-        xeddsa::verify(&key.public(), b"message", &signature).unwrap();
-    }
-    for point in common::low_order() {
-        // R and S zero "verify" under a low-order key where that is not refused.
-        let mut signature = [0; 64];
-        signature[0] = 1;
-        assert!(xeddsa::verify(&PublicKey::from_bytes(point), b"message", &signature).is_err());
-    }
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    let text = if text == "-" { "" } else { text };
-    text.as_bytes().chunks(2).map(|b| u8::from_str_radix(str::from_utf8(b).unwrap(), 16).unwrap()).collect()
-}
-
-#[test]
-fn a_frame_is_a_length_and_a_body() {
-    let mut out = BytesMut::new();
-    write_frame(b"body", &mut out).unwrap();
-    assert_eq!(out[..], *b"\x00\x00\x04body");
 }

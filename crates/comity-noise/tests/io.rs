@@ -231,3 +231,51 @@ fn futures_are_send() {
     send(accept(br, bw, &sandbox.config, &mut rng, Timeouts::default()));
     send(connect(ar, aw, &client, Bytes::new(), NOW, &mut rng, Timeouts::default()));
 }
+
+#[cfg(feature = "websocket")]
+#[tokio::test]
+async fn over_a_websocket() {
+    use comity_noise::io::websocket;
+    use futures_util::SinkExt as _;
+    use tokio_tungstenite::tungstenite::Message;
+
+    let sockets = async || {
+        let (a, b) = duplex(1 << 16);
+        let config = Some(websocket::config());
+        let url = format!("ws://127.0.0.1{}", websocket::PATH);
+        let (client, server) = tokio::join!(
+            tokio_tungstenite::client_async_with_config(url, a, config),
+            tokio_tungstenite::accept_async_with_config(b, config)
+        );
+        (client.unwrap().0, server.unwrap())
+    };
+    let sandbox = Sandbox::new(1, Profile::WhatsApp);
+    let (client, server) = sockets().await;
+    let ((cr, cw), (sr, sw)) = (websocket::split(client), websocket::split(server));
+    let config = sandbox.client(2);
+    let (mut client_rng, mut server_rng) = (rng(3), rng(4));
+    let (client, server) = tokio::join!(
+        connect(cr, cw, &config, Bytes::new(), NOW, &mut client_rng, Timeouts::default()),
+        accept(sr, sw, &sandbox.config, &mut server_rng, Timeouts::default())
+    );
+    let (mut client, mut server) = (client.unwrap(), server.unwrap());
+    for len in [0, 1, 300_000] {
+        client.writer.queue(b"small").unwrap();
+        client.writer.queue(&vec![6; len]).unwrap();
+        let (sent, received) = tokio::join!(client.writer.flush(), async {
+            (server.reader.read().await.unwrap().unwrap(), server.reader.read().await.unwrap().unwrap())
+        });
+        sent.unwrap();
+        assert_eq!(received, (b"small"[..].into(), vec![6; len][..].into()));
+    }
+    let (ended, end) = tokio::join!(client.writer.shutdown(), server.reader.read());
+    ended.unwrap();
+    assert!(end.unwrap().is_none());
+
+    // A text message is no part of the stream.
+    let (mut client, server) = sockets().await;
+    let (sr, sw) = websocket::split(server);
+    client.send(Message::text("WA")).await.unwrap();
+    let end = accept(sr, sw, &sandbox.config, &mut rng(1), Timeouts::default()).await;
+    assert!(matches!(end, Err(Error::Io(e)) if e.kind() == io::ErrorKind::InvalidData));
+}

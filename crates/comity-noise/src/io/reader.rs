@@ -14,13 +14,15 @@ pub(super) struct Incoming<R> {
     io: R,
     buf: BytesMut,
     decoder: FrameDecoder,
+    /// Whether the peer has logged in, and may make the buffer grow before a frame is known to need it.
+    established: bool,
     /// Whether the last read filled the buffer, so that more is likely to wait.
     busy: bool,
 }
 
 impl<R: AsyncRead + Unpin> Incoming<R> {
     pub(super) fn new(io: R, decoder: FrameDecoder) -> Self {
-        Self { io, buf: BytesMut::new(), decoder, busy: false }
+        Self { io, buf: BytesMut::new(), decoder, established: false, busy: false }
     }
 
     pub(super) fn edge_routing(&self) -> Option<Bytes> {
@@ -42,12 +44,16 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
     /// Reads once. The buffer grows with what has arrived, not with what a header declares, and shrinks when idle.
     async fn fill(&mut self) -> Result<usize, Error> {
         let least = if self.busy { MAX_READ } else { IDLE_BUFFER };
-        if self.buf.is_empty() && self.buf.capacity() > least {
-            self.buf = BytesMut::new();
+        if self.buf.is_empty() {
+            // What is left of the old one may hold on to the allocation of a large frame.
+            self.buf = BytesMut::with_capacity(least);
         }
-        self.buf.reserve(self.decoder.missing(&self.buf).clamp(least, MAX_READ.max(self.buf.len())));
+        let missing = self.decoder.missing(&self.buf);
+        if self.buf.capacity() - self.buf.len() < missing.min(least) {
+            self.buf.reserve(missing.clamp(least, MAX_READ.max(self.buf.len())));
+        }
         let len = self.io.read_buf(&mut self.buf).await?;
-        self.busy = self.buf.len() == self.buf.capacity();
+        self.busy = self.established && self.buf.len() == self.buf.capacity();
         Ok(len)
     }
 }
@@ -64,6 +70,7 @@ pub struct MessageReader<R> {
 impl<R: AsyncRead + Unpin> MessageReader<R> {
     pub(super) fn new(mut incoming: Incoming<R>, opener: Opener, idle: Option<Duration>) -> Self {
         incoming.decoder.set_limit(MAX_FRAME);
+        incoming.established = true;
         let mut reader = Self { incoming, opener, idle, deadline: None };
         reader.touch();
         reader

@@ -1,6 +1,6 @@
 //! The sending half: messages to frames, many frames to one write.
 
-use crate::limits::{IDLE_BUFFER, MAX_WRITE_QUEUE};
+use crate::limits::MAX_WRITE_QUEUE;
 use crate::{Error, Sealer};
 use bytes::BytesMut;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
@@ -45,9 +45,7 @@ impl<W: AsyncWrite + Unpin> MessageWriter<W> {
     /// [`Error::Io`]: the end of the connection.
     pub async fn flush(&mut self) -> Result<(), Error> {
         self.io.write_all_buf(&mut self.out).await?;
-        if self.out.capacity() > IDLE_BUFFER {
-            self.out = BytesMut::new();
-        }
+        self.out = BytesMut::new(); // nothing is held for an idle connection
         self.io.flush().await?;
         Ok(())
     }

@@ -5,7 +5,9 @@ use bytes::Bytes;
 use comity_core::Timestamp;
 use comity_noise::cert::Issuer;
 use comity_noise::{InitiatorConfig, Profile, PublicKey, ResponderConfig, ServerTrust, StaticKey, TrustRoot, Validity};
+use core::convert::Infallible;
 use rand::SeedableRng as _;
+use rand::rand_core::{TryCryptoRng, TryRng};
 use rand::rngs::StdRng;
 
 /// The time of the tests.
@@ -18,6 +20,28 @@ pub const VALIDITY: Validity = Validity { not_before: 1_799_999_000, not_after: 
 pub fn rng(seed: u64) -> StdRng {
     StdRng::seed_from_u64(seed)
 }
+
+/// Randomness that gives the same 32 bytes again and again.
+pub struct Fixed(pub [u8; 32]);
+
+impl TryRng for Fixed {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        unreachable!("only bytes are drawn")
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        unreachable!("only bytes are drawn")
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
+        out.copy_from_slice(&self.0);
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Fixed {}
 
 /// A server with its own root.
 pub struct Sandbox {

@@ -116,13 +116,15 @@ let failed = false;
 for (const [id, test] of Object.entries(cases)) {
     if (wanted.length && !wanted.includes(id)) continue;
     let outcome = { peer: PEER, case: id, result: 'pass', reason: '' };
-    const timer = new Promise((_, reject) => setTimeout(() => reject(new Error('took more than 20 s')), 20_000).unref());
+    let timer;
+    const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error('took more than 20 s')), 20_000)));
     try {
-        await Promise.race([test(), timer]);
+        await Promise.race([test(), late]);
     } catch (e) {
         outcome = { ...outcome, result: 'fail', reason: String(e.message ?? e) };
         failed = true;
     }
+    clearTimeout(timer);
     console.log(JSON.stringify(outcome));
 }
 process.exit(failed ? 1 : 0);
