@@ -2,6 +2,7 @@
 //!
 //! - [`Node`] is the owned tree, [`NodeRef`] and [`visit`] read a frame's bytes in place without allocating.
 //! - [`decode`] and [`encode`] translate the binary form.
+//! - [`xml`] translates the text form, of one stanza or of a stream.
 //! - [`stanza`] has a type for every stanza of the protocol; each parses from a [`Node`] and builds one.
 //!
 //! No I/O: bytes in, bytes out.
@@ -13,6 +14,7 @@ mod node;
 pub mod stanza;
 mod text;
 mod value;
+pub mod xml;
 
 pub use binary::{
     AttrsRef, ChildrenRef, ContentRef, EncodeOptions, NodeRef, Visitor, body, decode, decode_bytes, encode, visit,

@@ -43,9 +43,6 @@ pub const MAX_XML_STANZA_LEN: usize = 24 << 20;
 /// Longest stream header (`<stream:stream …>`) as XML text, in bytes.
 pub const MAX_XML_HEADER_LEN: usize = 16 << 10;
 
-/// Longest single tag (name and attributes) as XML text, in bytes.
-pub const MAX_XML_TAG_LEN: usize = 1 << 20;
-
 /// Most `<item>`s, keys or participants of one typed stanza's list where PROTOCOL names no other number.
 pub const MAX_LIST_ITEMS: usize = 65_535;
 

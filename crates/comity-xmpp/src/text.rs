@@ -276,10 +276,6 @@ impl<'a> Packed<'a> {
         self.bytes.len() * 2 - usize::from(self.odd)
     }
 
-    pub(crate) const fn is_hex(&self) -> bool {
-        self.hex
-    }
-
     #[inline]
     fn table(&self) -> &'static [[u8; 2]; 256] {
         if self.hex { &HEX_PAIRS } else { &NIBBLE_PAIRS }
