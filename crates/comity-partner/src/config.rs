@@ -119,6 +119,8 @@ impl Config {
     pub fn check(&self) -> Result<(), Error> {
         if let Some(origin) = &self.origin {
             check_origin(origin, self.sandbox)?;
+        } else if self.listen.ip().is_unspecified() {
+            return Err(Error::Config(format!("origin is required: nobody can reach {}", self.listen)));
         } else if !self.sandbox {
             return Err(Error::Config(
                 "origin is required (the https address of this server) unless sandbox = true".into(),

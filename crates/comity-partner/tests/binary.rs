@@ -132,6 +132,7 @@ fn configuration_is_checked() {
         ("sandbox = true\n[[users]]\nid = 'a'\n".to_owned(), "either secret or secret_sha256"),
         ("sandbox = true\n[[users]]\nid = 'a'\nsecret_sha256 = 'zz'\n".to_owned(), "64 hexadecimal"),
         ("sandbox = true\n[[users]]\nid = 'a'\nsecret = ['s3cret-value'\n".to_owned(), "line"),
+        ("sandbox = true\nlisten = '0.0.0.0:1'\n".to_owned(), "nobody can reach 0.0.0.0:1"),
         ("sandbox = true\nmax_uploads = 0\n".to_owned(), "a limit is 0"),
     ] {
         let output = check(&text);
