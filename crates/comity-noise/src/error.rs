@@ -116,14 +116,12 @@ impl Error {
     }
 }
 
-/// The library's errors, told in this crate's terms.
-impl From<snow::Error> for Error {
-    fn from(e: snow::Error) -> Self {
-        match e {
-            snow::Error::Decrypt => Self::Handshake,
-            snow::Error::Dh => Self::LowOrderPoint,
-            snow::Error::Input => Self::Malformed("length"),
-            _ => Self::Bug("handshake state"),
-        }
+/// The library's errors, told in this crate's terms; not a `From`, which would make the library part of the API.
+pub(crate) fn handshake(e: snow::Error) -> Error {
+    match e {
+        snow::Error::Decrypt => Error::Handshake,
+        snow::Error::Dh => Error::LowOrderPoint,
+        snow::Error::Input => Error::Malformed("length"),
+        _ => Error::Bug("handshake state"),
     }
 }

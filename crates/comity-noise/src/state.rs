@@ -8,7 +8,7 @@
 //! snow wipes neither its chaining key nor its working copies; what it was given by this module is wiped.
 
 use crate::provider::{AeadKey, CIPHER_KEY, Provider};
-use crate::{Error, Pattern, Profile, PublicKey, StaticKey};
+use crate::{Error, Pattern, Profile, PublicKey, StaticKey, error};
 use comity_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
 use snow::params::{
@@ -64,15 +64,18 @@ pub(crate) fn build(
     );
     let resolver = Resolver { provider, public: key.public(), ephemeral: ephemeral.clone(), skip_empty };
     let mut builder = Builder::with_resolver(params, Box::new(resolver))
-        .prologue(profile.prologue())?
-        .local_private_key(key.expose())?;
+        .prologue(profile.prologue())
+        .map_err(error::handshake)?
+        .local_private_key(key.expose())
+        .map_err(error::handshake)?;
     if let Some(server) = server {
-        builder = builder.remote_public_key(server.as_bytes())?;
+        builder = builder.remote_public_key(server.as_bytes()).map_err(error::handshake)?;
     }
-    Ok(match role {
-        Role::Client => builder.build_initiator()?,
-        Role::Server => builder.build_responder()?,
-    })
+    match role {
+        Role::Client => builder.build_initiator(),
+        Role::Server => builder.build_responder(),
+    }
+    .map_err(error::handshake)
 }
 
 /// The two transport keys of a finished handshake, client to server first. The same order in all three patterns: the
@@ -89,7 +92,7 @@ pub(crate) fn split(state: &mut HandshakeState) -> Result<[Zeroizing<[u8; CIPHER
 pub(crate) fn write(state: &mut HandshakeState, payload: &[u8]) -> Result<Vec<u8>, Error> {
     const OVERHEAD: usize = 32 + 32 + 16 + 16;
     let mut message = vec![0; payload.len() + OVERHEAD];
-    let len = state.write_message(payload, &mut message)?;
+    let len = state.write_message(payload, &mut message).map_err(error::handshake)?;
     message.truncate(len);
     Ok(message)
 }
@@ -97,7 +100,7 @@ pub(crate) fn write(state: &mut HandshakeState, payload: &[u8]) -> Result<Vec<u8
 /// Reads one message; its payload. After an error the state is not usable.
 pub(crate) fn read(state: &mut HandshakeState, message: &[u8]) -> Result<Vec<u8>, Error> {
     let mut payload = vec![0; message.len()];
-    let len = state.read_message(message, &mut payload)?;
+    let len = state.read_message(message, &mut payload).map_err(error::handshake)?;
     payload.truncate(len);
     Ok(payload)
 }

@@ -44,7 +44,8 @@ impl Direction {
 pub struct Sealer(Direction);
 
 impl Sealer {
-    /// Encrypts `buf` in place and appends the tag: the body of one frame.
+    /// Encrypts `buf` in place and appends the tag: the body of one frame. With [`TAG`] bytes of spare capacity nothing is
+    /// copied.
     ///
     /// # Errors
     /// [`Error::PlaintextTooLong`] above [`MAX_PLAINTEXT`] bytes and [`Error::CounterExhausted`]; neither changes

@@ -112,6 +112,34 @@ fn all_patterns_profiles_and_providers() {
     }
 }
 
+/// Whoever records a 0-RTT login and what follows can repeat the login, and nothing after it: no message of the recording
+/// opens, so the login never comes to count.
+#[test]
+fn a_replayed_login_never_counts() {
+    let server = Sandbox::new(1, Profile::WhatsApp);
+    let resume = Some(VerifiedServer { key: server.config.key.public(), validity: VALIDITY });
+    let client = InitiatorConfig { resume, ..server.client(2) };
+    let mut recorded = BytesMut::new();
+    let (established, accepted) = run_with(&client, &server, |n, body| {
+        if n == 0 {
+            recorded = body.clone();
+        }
+    })
+    .unwrap();
+    let (mut sealer, _) = established.transport.split();
+    let (_, mut opener) = accepted.transport.split();
+    let mut first = BytesMut::from(&b"active"[..]);
+    sealer.seal(&mut first).unwrap();
+    opener.open(&mut first.clone()).unwrap();
+    assert!(opener.is_live());
+
+    let step = Responder::new(&server.config).read(&recorded, &mut rng(99), &mut BytesMut::new()).unwrap();
+    let Step::Done(mut replayed) = step else { panic!("not an IK") };
+    assert!(replayed.login.is_replayable() && replayed.client == client.key.public());
+    assert!(matches!(replayed.transport.open(&mut first), Err(Error::Forged)));
+    assert!(!replayed.transport.is_live());
+}
+
 #[test]
 fn an_expired_server_key_is_not_resumed_with() {
     let server = Sandbox::new(1, Profile::WhatsApp);
