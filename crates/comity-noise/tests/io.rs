@@ -73,6 +73,24 @@ async fn the_largest_message() {
 }
 
 #[tokio::test]
+async fn as_stream_and_sink() {
+    use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _, stream};
+
+    let (client, server) = pair(100, Timeouts::default()).await;
+    let messages: Vec<Vec<u8>> = (0..50).map(|n| vec![n; 40]).collect();
+    let mut writer = client.writer;
+    let (sent, received) = tokio::join!(
+        async {
+            writer.send_all(&mut stream::iter(messages.clone()).map(Ok)).await?;
+            writer.shutdown().await
+        },
+        server.reader.into_stream().map_ok(|message| message.to_vec()).try_collect::<Vec<_>>()
+    );
+    sent.unwrap();
+    assert_eq!(received.unwrap(), messages);
+}
+
+#[tokio::test]
 async fn reading_is_cancel_safe() {
     let (mut client, mut server) = pair(3, Timeouts::default()).await;
     let text = vec![9; 500];

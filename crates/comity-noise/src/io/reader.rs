@@ -5,6 +5,8 @@ use crate::limits::{IDLE_BUFFER, MAX_FRAME, MAX_READ};
 use crate::{Error, Opener};
 use bytes::{Bytes, BytesMut};
 use core::time::Duration;
+use futures_util::Stream;
+use futures_util::stream::try_unfold;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::{Instant, timeout_at};
 
@@ -99,6 +101,11 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
             }
             self.touch();
         }
+    }
+
+    /// The messages as a stream, which ends after the first error.
+    pub fn into_stream(self) -> impl Stream<Item = Result<BytesMut, Error>> {
+        try_unfold(self, |mut reader| async move { Ok(reader.read().await?.map(|message| (message, reader))) })
     }
 
     /// Whether a message has opened: see [`Opener::is_live`].

@@ -2,7 +2,12 @@
 
 use crate::limits::MAX_WRITE_QUEUE;
 use crate::{Error, Sealer};
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
+use core::future::poll_fn;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+use futures_util::Sink;
+use std::io;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 /// Sends messages: the writing half of a connection.
@@ -44,10 +49,7 @@ impl<W: AsyncWrite + Unpin> MessageWriter<W> {
     /// # Errors
     /// [`Error::Io`]: the end of the connection.
     pub async fn flush(&mut self) -> Result<(), Error> {
-        self.io.write_all_buf(&mut self.out).await?;
-        self.out = BytesMut::new(); // nothing is held for an idle connection
-        self.io.flush().await?;
-        Ok(())
+        poll_fn(|cx| self.poll_write_out(cx)).await
     }
 
     /// Queues and flushes one message. If it is cancelled the message is sent by the next flush.
@@ -74,10 +76,44 @@ impl<W: AsyncWrite + Unpin> MessageWriter<W> {
         Ok(())
     }
 
+    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        while !self.out.is_empty() {
+            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.out))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into()));
+            }
+            self.out.advance(written);
+        }
+        self.out = BytesMut::new(); // nothing is held for an idle connection
+        Pin::new(&mut self.io).poll_flush(cx).map_err(Error::Io)
+    }
+
     fn check(&self) -> Result<(), Error> {
         if self.out.len() >= MAX_WRITE_QUEUE {
             return Err(Error::WriteQueueFull { limit: MAX_WRITE_QUEUE });
         }
         Ok(())
+    }
+}
+
+/// Messages fed are sealed at once and written together by the next flush, or when [`MAX_WRITE_QUEUE`] bytes wait.
+impl<W: AsyncWrite + Unpin, T: AsRef<[u8]>> Sink<T> for MessageWriter<W> {
+    type Error = Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.check().is_ok() { Poll::Ready(Ok(())) } else { self.poll_write_out(cx) }
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: T) -> Result<(), Error> {
+        self.queue(message.as_ref())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.poll_write_out(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        ready!(self.poll_write_out(cx))?;
+        Pin::new(&mut self.io).poll_shutdown(cx).map_err(Error::Io)
     }
 }
