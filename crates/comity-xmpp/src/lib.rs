@@ -17,7 +17,8 @@ mod value;
 pub mod xml;
 
 pub use binary::{
-    AttrsRef, ChildrenRef, ContentRef, EncodeOptions, NodeRef, Visitor, body, decode, decode_bytes, encode, visit,
+    AttrsRef, ChildrenRef, ContentRef, EncodeOptions, NodeRef, Piece, Role, Visitor, body, decode, decode_bytes,
+    encode, trace, visit,
 };
 pub use error::{Error, Limited, Malformed, XmlFault};
 pub use limits::Limits;

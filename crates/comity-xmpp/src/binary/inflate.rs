@@ -6,8 +6,10 @@ use crate::limits::{INFLATE_RATIO_FLOOR, Limits, MIN_DEFLATE_LEN};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use std::borrow::Cow;
 
-/// Output grows in steps of at most this many bytes, so that a small frame never reserves the cap.
-const STEP: usize = 64 << 10;
+/// Bytes of the buffer that a compressed body is first inflated into.
+const SCRATCH: usize = 8 << 10;
+
+const BROKEN: Error = Error::Binary { at: 0, what: Malformed::Zlib };
 
 /// Whether the body is compressed, and the body as it stands in the frame.
 pub(super) fn flags<'a>(frame: &'a [u8], limits: &Limits) -> Result<(bool, &'a [u8]), Error> {
@@ -33,45 +35,42 @@ pub fn body<'a>(frame: &'a [u8], limits: &Limits) -> Result<Cow<'a, [u8]>, Error
     if compressed { inflate(body, limits).map(Cow::Owned) } else { Ok(Cow::Borrowed(body)) }
 }
 
+/// Inflates twice: first into a small buffer, to learn the length and refuse a bomb before anything is allocated for it.
 fn inflate(input: &[u8], limits: &Limits) -> Result<Vec<u8>, Error> {
-    const BROKEN: Error = Error::Binary { at: 0, what: Malformed::Zlib };
     let by_ratio = input.len().saturating_mul(limits.max_inflate_ratio).max(INFLATE_RATIO_FLOOR);
     let cap = by_ratio.min(limits.max_inflated_len);
-    let over = if by_ratio < limits.max_inflated_len {
-        Error::Limit { what: Limited::Ratio, max: limits.max_inflate_ratio }
-    } else {
-        Error::Limit { what: Limited::Inflated, max: limits.max_inflated_len }
-    };
-
     let mut zlib = Decompress::new(true);
-    let mut out = Vec::with_capacity(input.len().saturating_mul(4).clamp(256, STEP).min(cap.saturating_add(1)));
+    let mut scratch = [0; SCRATCH];
+    let mut read = 0;
     loop {
-        let consumed = usize::try_from(zlib.total_in()).unwrap_or(usize::MAX);
-        let rest = input.get(consumed..).unwrap_or_default();
-        let before = out.len();
-        let status = zlib.decompress_vec(rest, &mut out, FlushDecompress::Finish).map_err(|_| BROKEN)?;
-        if out.len() > cap {
-            return Err(over);
+        let rest = input.get(read..).unwrap_or_default();
+        let before = (zlib.total_in(), zlib.total_out());
+        let status = zlib.decompress(rest, &mut scratch, FlushDecompress::None).map_err(|_| BROKEN)?;
+        read = usize::try_from(zlib.total_in()).unwrap_or(usize::MAX);
+        if zlib.total_out() > cap as u64 {
+            return Err(if by_ratio < limits.max_inflated_len {
+                Error::Limit { what: Limited::Ratio, max: limits.max_inflate_ratio }
+            } else {
+                Error::Limit { what: Limited::Inflated, max: limits.max_inflated_len }
+            });
         }
         if status == Status::StreamEnd {
             break;
         }
-        let stalled = out.len() == before && zlib.total_in() == consumed as u64;
-        if out.len() == out.capacity() {
-            // One byte beyond the cap is room enough to see that it is exceeded.
-            let room = (cap + 1 - out.len()).min(out.len().max(STEP));
-            if room == 0 {
-                return Err(over);
-            }
-            out.reserve_exact(room);
-        } else if stalled || consumed == input.len() {
-            return Err(BROKEN);
+        if before == (zlib.total_in(), zlib.total_out()) {
+            return Err(BROKEN); // it ends within the stream
         }
     }
-    if zlib.total_in() != input.len() as u64 {
+    if read != input.len() {
         return Err(Error::Binary { at: 0, what: Malformed::Trailing });
     }
-    Ok(out)
+
+    let mut out = Vec::with_capacity(usize::try_from(zlib.total_out()).unwrap_or(0));
+    zlib.reset(true);
+    match zlib.decompress_vec(input, &mut out, FlushDecompress::Finish) {
+        Ok(Status::StreamEnd) => Ok(out),
+        _ => Err(BROKEN),
+    }
 }
 
 /// The zlib form of `body`, if it is long enough to try and the result is shorter.

@@ -7,12 +7,14 @@ mod owned;
 mod reader;
 mod token_table;
 pub(crate) mod tokens;
+mod trace;
 mod visit;
 
 pub use encode::{EncodeOptions, encode};
 pub use inflate::body;
 pub use node_ref::{AttrsRef, ChildrenRef, ContentRef, NodeRef};
 pub use owned::{decode, decode_bytes};
+pub use trace::{Piece, Role, trace};
 pub use visit::{Visitor, visit};
 
 /// Flag of the first byte: the rest is zlib.

@@ -3,8 +3,10 @@
 use super::reader::{Check, ContentHead, Reader};
 use crate::error::Error;
 use crate::limits::Limits;
+use crate::node::{Attr, Content, Node};
 use crate::text::TextRef;
 use crate::value::{JidRef, ValueRef};
+use bytes::Bytes;
 use core::fmt;
 
 /// A node of a body that was checked as a whole. Nothing is allocated, neither to read it nor to look at it.
@@ -101,6 +103,18 @@ impl<'a> NodeRef<'a> {
     /// The first child of that tag.
     pub fn child(&self, tag: &str) -> Option<Self> {
         self.children().find(|child| child.tag == *tag)
+    }
+
+    /// The owned tree.
+    pub fn to_node(&self) -> Node {
+        let attrs = self.attrs().map(|(name, value)| Attr { name: name.to_text(), value: value.to_value() }).collect();
+        let content = match self.content() {
+            ContentRef::Empty => Content::Empty,
+            ContentRef::Nodes(children) => Content::Nodes(children.map(|child| child.to_node()).collect()),
+            ContentRef::Bytes(bytes) => Content::Bytes(Bytes::copy_from_slice(bytes)),
+            ContentRef::Text(value) => Content::Text(value.to_value().as_str().into_owned().into()),
+        };
+        Node::from_parts(self.tag.to_text(), attrs, content)
     }
 
     /// The content, if it was written as bytes.

@@ -172,7 +172,7 @@ impl<'a> Reader<'a> {
 
     /// A tag or an attribute's name.
     #[inline]
-    fn name(&mut self) -> Result<TextRef<'a>, Error> {
+    pub(super) fn name(&mut self) -> Result<TextRef<'a>, Error> {
         let kind = self.u8()?;
         if kind == tag::LIST_EMPTY {
             return self.fail(Malformed::EmptyName);
@@ -193,7 +193,7 @@ impl<'a> Reader<'a> {
 
     /// An attribute's value.
     #[inline]
-    fn value(&mut self) -> Result<ValueRef<'a>, Error> {
+    pub(super) fn value(&mut self) -> Result<ValueRef<'a>, Error> {
         let kind = self.u8()?;
         self.value_of(kind)
     }
@@ -272,14 +272,20 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The size that a node begins with.
+    #[inline]
+    pub(super) fn size(&mut self) -> Result<usize, Error> {
+        let kind = self.u8()?;
+        match self.list_size(kind)? {
+            0 => self.fail(Malformed::EmptyNode),
+            size => Ok(size),
+        }
+    }
+
     /// A node's tag, its number of attributes and whether it has content.
     #[inline]
     pub(super) fn head(&mut self) -> Result<(TextRef<'a>, usize, bool), Error> {
-        let kind = self.u8()?;
-        let size = self.list_size(kind)?;
-        if size == 0 {
-            return self.fail(Malformed::EmptyNode);
-        }
+        let size = self.size()?;
         let name = self.name()?;
         Ok((name, (size - 1) / 2, size % 2 == 0))
     }
