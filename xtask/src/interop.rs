@@ -86,10 +86,15 @@ fn run_area(sh: &Shell, area: &Area, workspace: bool, report: &mut Report) -> Re
     }
     let dir = out_dir(sh, "interop")?.join(area.name);
     copy_folder(sh, &sh.current_dir().join("crates/comity-testkit/peers").join(area.name), &dir)?;
+    if has("node") && has("npm") {
+        for (name, packages) in area.packages {
+            install_packages(sh, &dir.join("packages").join(name), packages)?;
+        }
+    }
     let ours = build_ours(sh, area, workspace)?;
     for driver in area.drivers {
         let missing = match driver.program {
-            Program::Node(_) if !has("node") || !has("npm") => Some("Node.js is not installed"),
+            Program::Node(_) | Program::Ours(_) if !has("node") || !has("npm") => Some("Node.js is not installed"),
             Program::Python(_) if !has("python3") => Some("Python is not installed"),
             _ => None,
         };
@@ -152,16 +157,18 @@ fn run_driver(
         }
         Program::Ours(name) => {
             let (_, binary) = ours.iter().find(|(known, _)| known == name).ok_or("no such example")?;
-            if dir.join("package.json").is_file() {
-                npm_install(sh, dir)?;
-            }
             Command::new(binary)
         }
     };
     for arg in driver.args {
-        // `$COMITY_NAME` is where that example is.
-        let path = ours.iter().find(|(name, _)| arg.strip_prefix('$') == Some(name)).map(|(_, path)| path.as_os_str());
-        command.arg(path.unwrap_or(arg.as_ref()));
+        match *arg {
+            "$PEERS" => command.arg(dir),
+            "$PACKAGES" => command.arg(dir.join("packages")),
+            arg => match ours.iter().find(|(name, _)| arg.strip_prefix('$') == Some(name)) {
+                Some((_, path)) => command.arg(path),
+                None => command.arg(arg),
+            },
+        };
     }
     command.envs(ours.iter().map(|(name, path)| (name, path))).env("COMITY_PEERS", dir);
     command.current_dir(dir);
@@ -186,7 +193,7 @@ fn parse(area: &str, line: &str) -> Option<(String, String, Outcome)> {
     let result = match text("result")? {
         "ok" | "pass" => "ok",
         "fail" => "fail",
-        "skipped" => "skipped",
+        "skipped" | "skip" => "skipped",
         _ => return None,
     };
     let (peer, case) = match split_id(text("case")?) {
@@ -200,16 +207,28 @@ fn parse(area: &str, line: &str) -> Option<(String, String, Outcome)> {
 /// `npm ci` by the tracked lock file (or `npm install` without one), once per state of the manifest.
 fn npm_install(sh: &Shell, dir: &Path) -> Result {
     let manifest = sh.read_file(dir.join("package.json"))?;
+    // The tracked one, if there is; npm's own is not asked for.
     let lock = sh.read_file(dir.join("package-lock.json")).unwrap_or_default();
     let stamp = dir.join("node_modules/.installed");
     if sh.read_file(&stamp).is_ok_and(|known| known == format!("{manifest}{lock}")) {
         return Ok(());
     }
     let _dir = sh.push_dir(dir);
-    let verb = if lock.is_empty() { "install" } else { "ci" };
-    cmd!(sh, "npm {verb} --ignore-scripts --no-audit --no-fund --loglevel=error").ignore_stdout().run()?;
+    let (verb, lock_flag) = if lock.is_empty() { ("install", Some("--no-package-lock")) } else { ("ci", None) };
+    cmd!(sh, "npm {verb} {lock_flag...} --ignore-scripts --no-audit --no-fund --loglevel=error")
+        .ignore_stdout()
+        .run()?;
     sh.write_file(stamp, format!("{manifest}{lock}"))?;
     Ok(())
+}
+
+/// A project of its own with exact versions, for peers that need several versions of one library.
+fn install_packages(sh: &Shell, dir: &Path, packages: &[(&str, &str)]) -> Result {
+    let wanted: serde_json::Map<_, _> =
+        packages.iter().map(|(name, version)| ((*name).to_owned(), Value::from(*version))).collect();
+    sh.create_dir(dir)?;
+    sh.write_file(dir.join("package.json"), json!({"private": true, "dependencies": wanted}).to_string())?;
+    npm_install(sh, dir)
 }
 
 /// The interpreter of a virtual environment with the packages of `requirements.txt`.

@@ -8,13 +8,13 @@ pub(crate) enum Program {
     /// A script of the area's folder, with the packages of its `requirements.txt`.
     Python(&'static str),
     /// One of the area's examples, by the name of its variable; it starts the peers itself.
-    #[allow(dead_code, reason = "for areas whose peers are driven from our side")]
     Ours(&'static str),
 }
 
 /// A program that runs cases.
 pub(crate) struct Driver {
     pub(crate) program: Program,
+    /// `$COMITY_NAME` stands for that example, `$PEERS` for the folder of scripts, `$PACKAGES` for what is installed.
     pub(crate) args: &'static [&'static str],
     /// `(peer, case)`: if one of these is not reported, it has failed.
     pub(crate) provides: &'static [(&'static str, &'static str)],
@@ -25,13 +25,19 @@ pub(crate) struct Area {
     pub(crate) name: &'static str,
     /// `(package, example)`: our side, built with all features. `COMITY_EXAMPLE` tells drivers where it is.
     pub(crate) examples: &'static [(&'static str, &'static str)],
+    /// Under `packages/`: a folder's name, and the npm packages and versions in it.
+    pub(crate) packages: &'static [(&'static str, &'static [(&'static str, &'static str)])],
     pub(crate) drivers: &'static [Driver],
 }
+
+/// Signal's own library for Node.
+const OFFICIAL: &str = "@signalapp/libsignal-client";
 
 pub(crate) const AREAS: &[Area] = &[
     Area {
         name: "noise",
         examples: &[("comity-noise", "noise_peer")],
+        packages: &[],
         drivers: &[
             Driver {
                 program: Program::Node("baileys.mjs"),
@@ -49,11 +55,43 @@ pub(crate) const AREAS: &[Area] = &[
             },
         ],
     },
-    Area { name: "xmpp", examples: &[], drivers: &[] },
-    Area { name: "signal", examples: &[], drivers: &[] },
+    Area { name: "xmpp", examples: &[], packages: &[], drivers: &[] },
+    Area {
+        name: "signal",
+        examples: &[("comity-signal-pqxdh", "signal_interop")],
+        packages: &[
+            ("official-0.103.0", &[(OFFICIAL, "0.103.0")]),
+            ("official-0.92.0", &[(OFFICIAL, "0.92.2")]),
+            ("official-0.75.0", &[(OFFICIAL, "0.75.1")]),
+            ("official-0.72.1", &[(OFFICIAL, "0.72.1")]),
+            ("official-0.23.1", &[(OFFICIAL, "0.23.1")]),
+            ("js-v3", &[("libsignal", "6.0.0"), ("baileys", "7.0.0-rc14")]),
+        ],
+        drivers: &[Driver {
+            program: Program::Ours("COMITY_SIGNAL_INTEROP"),
+            args: &["$PEERS", "$PACKAGES"],
+            provides: &[
+                ("official-0.103", "v4-initiator"),
+                ("official-0.103", "v4-responder"),
+                ("official-0.103", "v4-no-one-time-key"),
+                ("official-0.103", "tamper-replay-refused"),
+                ("official-0.103", "fingerprint"),
+                ("official-0.92", "v4-both"),
+                ("official-0.75", "v4-both"),
+                ("official-0.23.1", "v3-initiator"),
+                ("official-0.23.1", "v3-responder"),
+                ("official-0.72.1", "v3-both"),
+                ("libsignal-js", "v3-initiator"),
+                ("libsignal-js", "v3-responder"),
+                ("baileys", "group-send"),
+                ("baileys", "group-receive"),
+            ],
+        }],
+    },
     Area {
         name: "media",
         examples: &[("comity-media", "media_peer")],
+        packages: &[],
         drivers: &[Driver {
             program: Program::Node("baileys.mjs"),
             args: &[],
@@ -67,6 +105,7 @@ pub(crate) const AREAS: &[Area] = &[
     Area {
         name: "identity",
         examples: &[("comity-identity", "identity_interop")],
+        packages: &[],
         drivers: &[
             Driver {
                 program: Program::Python("drive.py"),
@@ -80,5 +119,5 @@ pub(crate) const AREAS: &[Area] = &[
             },
         ],
     },
-    Area { name: "native", examples: &[], drivers: &[] },
+    Area { name: "native", examples: &[], packages: &[], drivers: &[] },
 ];

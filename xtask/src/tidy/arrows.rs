@@ -92,7 +92,13 @@ fn arrow_allowed(from: &str, arrow: &Arrow) -> bool {
     }
     match arrow.kind {
         Kind::Dev => {
-            to == "comity-testkit" || allowed(from).contains(&to) || on_top(from) || tests_whole_conversations(from)
+            // One driver of foreign peers runs both suites.
+            let among_suites = SUITES.contains(&from) && SUITES.contains(&to);
+            among_suites
+                || to == "comity-testkit"
+                || allowed(from).contains(&to)
+                || on_top(from)
+                || tests_whole_conversations(from)
         }
         Kind::Normal | Kind::Build => to != "comity-testkit" && allowed(from).contains(&to) || on_top(from),
     }
