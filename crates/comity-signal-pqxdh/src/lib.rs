@@ -10,7 +10,7 @@
 //! - its post-quantum key generation reads the clock; here it does not;
 //! - low-order public keys are taken.
 //!
-//! The engine follows a sender over up to 25,000 skipped messages and keeps 2,000 of their keys.
+//! The engine follows a sender over up to 24,999 skipped messages and keeps 2,000 of their keys.
 #![deny(unsafe_code)]
 
 mod convert;

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 pub const KEY_TYPE: u8 = 5;
 
 /// The twelve encodings known to make the shared secret independent of the secret key.
-const LOW_ORDER: [[u8; 32]; 12] = {
+pub(crate) const LOW_ORDER: [[u8; 32]; 12] = {
     const fn filled(first: u8, fill: u8, last: u8) -> [u8; 32] {
         let mut key = [fill; 32];
         key[0] = first;

@@ -504,6 +504,44 @@ pub fn bad_bundles_are_refused(suite: impl Suite + 'static) {
     a.establish(&bob, &bundle).unwrap();
 }
 
+/// Each of the twelve in place of the base key, the identity and the ratchet key of a `pkmsg`, and in a bundle.
+pub fn low_order_keys_are_refused(suite: impl Suite + 'static) {
+    let (mut a, mut b) = two(suite, 1);
+    let (alice, bob) = (a.address.clone(), b.address.clone());
+    let bundle = b.bundle();
+    a.establish(&bob, &bundle).unwrap();
+    let first = a.encrypt(&bob, b"first").unwrap();
+    let message = crate::wire::PreKeyMessage::parse(&first.body).unwrap();
+    let ratchet_key = crate::wire::SignalMessage::parse(message.inner).unwrap().ratchet_key;
+    for low in crate::keys::LOW_ORDER {
+        assert_eq!(crate::PublicKey::new(low).unwrap_err(), Error::LowOrderKey, "no bundle can hold it");
+        for key in [message.initial.base_key, message.initial.identity, ratchet_key] {
+            let mut body = first.body.to_vec();
+            let at = body.windows(32).position(|w| w == key.as_bytes()).unwrap();
+            body[at..at + 32].copy_from_slice(&low);
+            assert_eq!(b.refuses(&alice, &Encrypted { body: body.into(), ..first.clone() }), Error::LowOrderKey);
+        }
+    }
+    b.opens(&alice, &first, b"first");
+}
+
+/// A message `most` ahead opens, one further does not; `most` is the engine's bound.
+pub fn skips(suite: impl Suite + 'static, most: usize) {
+    let (mut a, mut b) = talking(suite);
+    let (alice, bob) = (a.address.clone(), b.address.clone());
+    // The first of a new chain, so that the next ones only skip.
+    let m = a.encrypt(&bob, b"0").unwrap();
+    b.opens(&alice, &m, b"0");
+    for _ in 0..most {
+        a.encrypt(&bob, b"skipped").unwrap();
+    }
+    let at_bound = a.encrypt(&bob, b"at the bound").unwrap();
+    let beyond = a.encrypt(&bob, b"beyond").unwrap();
+    assert!(matches!(b.refuses(&alice, &beyond), Error::LimitExceeded(_) | Error::NotAuthentic));
+    b.opens(&alice, &at_bound, b"at the bound");
+    b.opens(&alice, &beyond, b"beyond");
+}
+
 pub fn signed_pre_key_rotation(suite: impl Suite + 'static) {
     let (mut a, mut b) = two(suite, 0);
     let (alice, bob) = (a.address.clone(), b.address.clone());
@@ -631,7 +669,7 @@ macro_rules! suite_tests {
     };
     (pre_keys; $suite:expr) => {
         $crate::suite_tests!(@each $suite; without_one_time_key one_time_keys_are_used_once_and_only_on_success
-            the_outer_identity_is_bound bad_bundles_are_refused signed_pre_key_rotation);
+            the_outer_identity_is_bound bad_bundles_are_refused low_order_keys_are_refused signed_pre_key_rotation);
     };
     (groups; $suite:expr) => {
         $crate::suite_tests!(@each $suite; sender_keys sender_keys_count_on sender_keys_are_bound_to_identity);

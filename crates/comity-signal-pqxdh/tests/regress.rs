@@ -1,0 +1,156 @@
+//! One test per fault of the engine, each failing without its guard.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
+
+use comity_signal::suite_tests::{self, End, TestRng, talking, two};
+use comity_signal::{Encrypted, Error, KeyPair, Party, PublicKey, Suite, safety_number, wire};
+use comity_signal_pqxdh::{Pqxdh, pq_ratchet_well_formed};
+use libsignal_protocol as ls;
+
+/// `message`, a `msg`, with another post-quantum ratchet part; the MAC no longer fits.
+fn with_ratchet(message: &Encrypted, part: Option<&[u8]>) -> Encrypted {
+    let body = &message.body;
+    let old = wire::SignalMessage::parse(body).unwrap().pq_ratchet;
+    assert!((1..128).contains(&old.len()));
+    let at = body.windows(old.len()).position(|w| w == old).unwrap();
+    assert_eq!(at + old.len() + 8, body.len(), "the part is the last field");
+    let mut out = body[..at - 2].to_vec();
+    if let Some(part) = part {
+        out.extend([0x2a, u8::try_from(part.len()).unwrap()]);
+        out.extend(part);
+    }
+    out.extend(&body[body.len() - 8..]);
+    Encrypted { body: out.into(), ..message.clone() }
+}
+
+/// Three bytes that need no key made the engine panic before it looked at the MAC.
+#[test]
+fn a_malformed_ratchet_part_does_not_reach_the_engine() {
+    let (mut a, mut b) = talking(Pqxdh::new());
+    let (alice, bob) = (a.address.clone(), b.address.clone());
+    let m = a.encrypt(&bob, b"x").unwrap();
+    let parts: [&[u8]; 8] = [
+        &[1, 1, 0],
+        &[1],
+        &[1, 0, 0, 0],
+        &[1, 1, 0, 7],
+        &[1, 1, 0, 1],
+        &[1, 1, 0, 1, 0, 9, 9],
+        &[1, 0x80],
+        &[1, 1, 0xff, 0xff, 0xff, 0xff, 0x7f, 0],
+    ];
+    for part in parts {
+        assert!(!pq_ratchet_well_formed(part), "{part:?}");
+        assert_eq!(b.refuses(&alice, &with_ratchet(&m, Some(part))), Error::Malformed("post-quantum ratchet"));
+    }
+    b.opens(&alice, &m, b"x");
+}
+
+/// Mutations of genuine parts, and parts of random bytes: whatever the shape check lets pass, the engine survives.
+#[test]
+fn what_passes_the_shape_check_does_not_panic() {
+    let (mut a, mut b) = talking(Pqxdh::new());
+    let (alice, bob) = (a.address.clone(), b.address.clone());
+    let mut rng = TestRng::new(3);
+    for round in 0..150_usize {
+        let m = a.encrypt(&bob, b"x").unwrap();
+        let genuine = wire::SignalMessage::parse(&m.body).unwrap().pq_ratchet.to_vec();
+        for _ in 0..10 {
+            let mut bytes = [0; 4];
+            rand_core::Rng::fill_bytes(&mut rng, &mut bytes);
+            let mut part = genuine.clone();
+            let at = usize::from(bytes[0]) % part.len();
+            part[at] = bytes[1];
+            part.truncate(part.len() - usize::from(bytes[2] % 4).min(part.len() - 1));
+            if part != genuine {
+                let error = b.refuses(&alice, &with_ratchet(&m, Some(&part)));
+                assert!(!matches!(error, Error::Engine(_)), "{error:?} at {part:02x?}");
+            }
+        }
+        b.opens(&alice, &m, b"x");
+        if round % 2 == 0 {
+            let m = b.encrypt(&alice, b"y").unwrap();
+            a.opens(&bob, &m, b"y");
+        }
+    }
+}
+
+#[test]
+fn a_message_without_ratchet_part_is_refused() {
+    let (mut a, mut b) = talking(Pqxdh::new());
+    let (alice, bob) = (a.address.clone(), b.address.clone());
+    let m = a.encrypt(&bob, b"x").unwrap();
+    let bare = with_ratchet(&m, None);
+    assert_eq!(b.refuses(&alice, &bare), Error::Malformed("message without post-quantum ratchet"));
+    b.suites = b.suites.clone().with(Pqxdh::new().dangerous().accept_empty_ratchet());
+    assert_eq!(b.refuses(&alice, &bare), Error::NotAuthentic);
+    b.opens(&alice, &m, b"x");
+}
+
+#[test]
+fn low_order_keys_are_refused() {
+    suite_tests::low_order_keys_are_refused(Pqxdh::new());
+}
+
+/// Ours is device 0, which the engine has no room for.
+#[test]
+fn device_0_and_any_other_work() {
+    for device in [0, 1, 99, 65535] {
+        let (mut a, mut b) = two(Pqxdh::new(), 1);
+        a.address = comity_signal::Address::new("1-10853634039893", device).unwrap();
+        suite_tests::start(&mut a, &mut b);
+    }
+}
+
+/// The engine's calls are futures that are not `Send`; a caller may stand inside any executor.
+#[test]
+fn works_inside_an_executor() {
+    let mut call = std::pin::pin!(async { suite_tests::both_directions(Pqxdh::new()) });
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(std::future::Future::poll(call.as_mut(), &mut context).is_ready());
+}
+
+/// Key generation draws from the caller's generator alone: no clock, no system randomness.
+#[test]
+fn post_quantum_keys_come_from_the_callers_generator() {
+    let pair = |seed| Pqxdh::new().generate_pq(&mut TestRng::new(seed)).unwrap().unwrap();
+    assert_eq!(pair(1).public, pair(1).public);
+    assert_eq!(*pair(1).secret, *pair(1).secret);
+    assert_ne!(pair(1).public, pair(2).public);
+}
+
+#[test]
+fn at_most_24999_messages_are_skipped() {
+    suite_tests::skips(Pqxdh::new(), 24_999);
+}
+
+/// Safety numbers equal those of the official library, whose own test vector stands first.
+#[test]
+fn safety_numbers_equal_the_engines() {
+    let hex = |s: &str| -> [u8; 32] { core::array::from_fn(|i| u8::from_str_radix(&s[2 * i..2 * i + 2], 16).unwrap()) };
+    let party = |id, key: &str| Party { id, identity: PublicKey::new(hex(key)).unwrap() };
+    let alice = party("+14152222222", "06863bc66d02b40d27b8d49ca7c09e9239236f9d7d25d6fcca5ce13c7064d868");
+    let bob = party("+14153333333", "f781b6fb32fed9ba1cf2de978d4d5da28dc34046ae814402b5c0dbd96fda907b");
+    let vector = "300354477692869396892869876765458257569162576843440918079131";
+    assert_eq!(safety_number(alice, bob).unwrap(), vector);
+    assert_eq!(safety_number(bob, alice).unwrap(), vector);
+    let mut rng = TestRng::new(4);
+    for _ in 0..10 {
+        let (one, two) = (KeyPair::generate(&mut rng).public(), KeyPair::generate(&mut rng).public());
+        let engine = |key: PublicKey| ls::IdentityKey::decode(&key.with_type()).unwrap();
+        let theirs = ls::Fingerprint::new(2, 5200, b"1-2@interop", &engine(one), b"3-4@interop", &engine(two)).unwrap();
+        let ours =
+            safety_number(Party { id: "1-2@interop", identity: one }, Party { id: "3-4@interop", identity: two });
+        assert_eq!(ours.unwrap(), theirs.display_string().unwrap());
+    }
+}
+
+/// A bundle of one end for another: nothing of the end's name or device is in it.
+#[test]
+fn pq_last_resort_serves_many() {
+    let suites = comity_signal::Suites::new().with(Pqxdh::new());
+    let mut b = End::new("bob", 1, &suites, 3);
+    for seed in 10..13 {
+        let mut a = End::new(&format!("peer{seed}"), seed, &suites, 0);
+        suite_tests::start(&mut a, &mut b);
+    }
+}
