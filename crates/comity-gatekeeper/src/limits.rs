@@ -83,14 +83,8 @@ pub const MAX_QUEUED_STANZA: usize = 1 << 20;
 
 /// Connections at once, all phases.
 pub const MAX_CONNECTIONS: usize = 50_000;
-/// From accept to the end of the handshake.
-pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(15);
-/// Silence after which a client is taken for gone: its keep-alive is due every 30 s.
-pub const IDLE_DEADLINE: Duration = Duration::from_secs(90);
 /// How long a write to a client may take.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(20);
-/// Bytes read from a socket at once.
-pub const READ_CHUNK: usize = 16 * 1024;
 /// Stanzas of one connection that wait for their commit; further ones wait in the socket.
 pub const MAX_PENDING: usize = 64;
 /// Live-only stanzas (typing, low-water) that wait at a connection; more are dropped.

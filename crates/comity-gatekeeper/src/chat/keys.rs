@@ -70,7 +70,7 @@ fn pq_key(node: &Node, identity: &[u8; 32]) -> Result<SignedKey, BadKey> {
 
 fn pq_last(node: &Node, identity: &[u8; 32]) -> Result<Option<SignedKey>, BadKey> {
     let Some(last) = node.child("pqlast") else { return Ok(None) };
-    pq_key(last.child("pqkey").unwrap_or(last), identity).map(Some)
+    pq_key(last.child("pqkey").ok_or(BadKey::Form)?, identity).map(Some)
 }
 
 fn parse_upload(node: &Node) -> Option<Upload> {
@@ -113,10 +113,7 @@ async fn upload(session: &Session, node: &Node) -> Answer {
 
 async fn count(session: &Session, node: &Node) -> Answer {
     let KeyCount { ec, pq } = session.site.store.count_keys(session.user.account.clone()).await?;
-    let mut count = Node::new("count").with_attr("value", ec);
-    if pq > 0 {
-        count.set_attr("pq", pq);
-    }
+    let count = Node::new("count").with_attr("value", ec).with_attr("pq", pq);
     Ok(Done::answer(iq_result(node).with_child(count)))
 }
 
@@ -186,7 +183,7 @@ fn bundle_nodes(handout: &Handout) -> Vec<Node> {
 
 async fn digest(session: &Session, node: &Node) -> Answer {
     let published = session.site.store.published(session.user.account.clone()).await?;
-    let (bundle, keys) = published.ok_or(Fault::Code(404))?;
+    let (bundle, keys, pq_ids) = published.ok_or(Fault::Code(404))?;
     let mut hash = Sha1::new();
     hash.update(bundle.identity);
     hash.update(&bundle.skey.value);
@@ -202,8 +199,11 @@ async fn digest(session: &Session, node: &Node) -> Answer {
         Node::new("list").with_children(keys.iter().map(|key| id_node(key.id))),
         leaf("hash", hash.finalize()),
     ]);
+    if !pq_ids.is_empty() {
+        digest.push_child(Node::new("pqlist").with_children(pq_ids.into_iter().map(id_node)));
+    }
     if let Some(last) = &bundle.pq_last {
-        digest.push_child(Node::new("pqlast").with_child(signed_node("pqkey", last)));
+        digest.push_child(Node::new("pqlast").with_child(id_node(last.id)));
     }
     Ok(Done::answer(iq_result(node).with_child(digest)))
 }

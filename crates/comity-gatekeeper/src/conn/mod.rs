@@ -5,12 +5,12 @@ mod session;
 mod wire;
 
 use crate::chat::{Refusal, Session, authenticate};
-use crate::limits::{DRAIN_DEADLINE, HANDSHAKE_DEADLINE, IDLE_DEADLINE, MAX_CLIENT_FRAME, MAX_CONNECTIONS};
+use crate::limits::{DRAIN_DEADLINE, MAX_CONNECTIONS};
 use crate::rng::os_rng;
 use crate::site::Site;
 use bytes::BytesMut;
 use comity_core::Redacted;
-use comity_noise::{Accepted, Opener, Responder, Step};
+use comity_noise::io::{Timeouts, accept};
 use comity_xmpp::Node;
 use session::Live;
 use std::net::{IpAddr, SocketAddr};
@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
-use wire::{Out, Over, Reader, Writer};
+use wire::{Over, Reader, Writer};
 
 /// Takes connections until told to drain, then waits for them to end.
 pub(crate) async fn serve(site: Arc<Site>, listener: TcpListener, mut drain: watch::Receiver<bool>) {
@@ -66,22 +66,18 @@ async fn connection(
 ) -> Result<(), Over> {
     let _without_if_refused = stream.set_nodelay(true);
     let (read, write) = stream.into_split();
-    let (mut reader, mut out) = (Reader::new(read), Out::new(write));
-    let shake = timeout(HANDSHAKE_DEADLINE, handshake(&site, &mut reader, &mut out)).await;
-    let accepted = shake.map_err(|_| Over::Late)??;
-    let (sealer, opener) = accepted.transport.split();
-    let mut writer = Writer::new(out, sealer);
-    let login = accepted.login;
+    let noise = site.noise();
+    let accepted = accept(read, write, &noise, &mut os_rng(), Timeouts::default()).await?;
     let key = *accepted.client.as_bytes();
+    let login = accepted.login;
+    let (reader, mut writer) = (Reader(accepted.reader), Writer(accepted.writer));
     match log_in(&site, login.payload(), &key, from.ip(), &mut writer).await? {
         Some(session) => {
             tracing::info!(account = %Redacted(&session.user.account), pattern = ?accepted.pattern, "logged in");
-            reader.set_limit(MAX_CLIENT_FRAME);
-            let peer = Peer { reader, opener, writer };
-            begin(session, key, peer, login.is_replayable(), drain).await
+            begin(session, key, Peer { reader, writer }, login.is_replayable(), drain).await
         }
         None => {
-            writer.out.close().await;
+            writer.close().await;
             Ok(())
         }
     }
@@ -90,20 +86,7 @@ async fn connection(
 /// Both directions of a connection that has logged in.
 struct Peer {
     reader: Reader,
-    opener: Opener,
     writer: Writer,
-}
-
-async fn handshake(site: &Site, reader: &mut Reader, out: &mut Out) -> Result<Accepted, Over> {
-    let hello = reader.frame().await?;
-    let noise = site.noise();
-    let step = Responder::new(&noise).read(&hello, &mut os_rng(), out.buf())?;
-    drop(hello);
-    out.flush().await?;
-    match step {
-        Step::Done(accepted) => Ok(accepted),
-        Step::Continue(awaiting) => Ok(awaiting.read(&reader.frame().await?)?),
-    }
 }
 
 /// `None` if it was refused; the client has been told.
@@ -148,9 +131,7 @@ async fn begin(
     if replayable {
         peer.writer.node(&success).await?;
         peer.writer.flush().await?;
-        let mut frame = timeout(IDLE_DEADLINE, peer.reader.frame()).await.map_err(|_| Over::Late)??;
-        peer.opener.open(&mut frame)?;
-        first = Some(frame);
+        first = Some(peer.reader.frame().await?);
     }
     let (site, account) = (Arc::clone(&session.site), session.user.account.clone());
     let name = Some(session.user.display_name.clone()).filter(|name| !name.is_empty());

@@ -2,11 +2,11 @@
 
 use super::Peer;
 use super::delivery::{Delivery, Stopped};
-use super::wire::{Over, open};
+use super::wire::{Over, decode};
 use crate::chat::{Done, Reply, Session, Then, handle, is_pipelined};
 use crate::hub::{Ending, Port};
 use crate::limiter::Bucket;
-use crate::limits::{IDLE_DEADLINE, MAX_PENDING, STANZA_BURST, STANZAS_PER_SECOND};
+use crate::limits::{MAX_PENDING, STANZA_BURST, STANZAS_PER_SECOND};
 use bytes::BytesMut;
 use comity_core::Redacted;
 use comity_xmpp::Node;
@@ -89,8 +89,7 @@ impl Live {
         if let Some(last) = last {
             let _may_be_gone = self.peer.writer.node(&last).await;
         }
-        let _may_be_gone = self.peer.writer.flush().await;
-        self.peer.writer.out.close().await;
+        self.peer.writer.close().await;
         self.leave(!matches!(end, End::Server(_))).await;
         match end {
             End::Over(over) => Err(over),
@@ -119,11 +118,9 @@ impl Live {
         mut drain: watch::Receiver<bool>,
     ) -> Result<std::convert::Infallible, End> {
         if let Some(first) = first {
-            let node = comity_xmpp::decode_bytes(&first.freeze(), &comity_xmpp::Limits::DEFAULT);
-            self.take(node.map_err(Over::NotAStanza)?).await?;
+            self.take(decode(first)?).await?;
         }
-        let mut heard = Instant::now();
-        let mut read_from = heard;
+        let mut read_from = Instant::now();
         loop {
             self.peer.writer.flush().await?;
             let due = self.delivery.is_due();
@@ -131,12 +128,11 @@ impl Live {
             let throttled = read_from > Instant::now();
             tokio::select! {
                 frame = self.peer.reader.frame(), if reading && !throttled => {
-                    heard = Instant::now();
-                    let node = open(&mut self.peer.opener, frame?)?;
+                    let node = decode(frame?)?;
                     // Too fast: the rest waits in the socket.
                     let now = self.session.site.clock.now();
                     if self.bucket.take(STANZA_BURST, f64::from(STANZAS_PER_SECOND), now).is_err() {
-                        read_from = heard + Duration::from_secs_f64(1.0 / f64::from(STANZAS_PER_SECOND));
+                        read_from = Instant::now() + Duration::from_secs_f64(1.0 / f64::from(STANZAS_PER_SECOND));
                     }
                     self.take(node).await?;
                 }
@@ -149,7 +145,6 @@ impl Live {
                 Some(frame) = self.port.live.recv() => self.peer.writer.frame(&frame).await?,
                 Some(ending) = self.port.ending.recv() => return Err(End::Server(ending)),
                 () = super::drained(&mut drain) => return Err(End::Drain),
-                () = sleep_until(heard + IDLE_DEADLINE) => return Err(Over::Late.into()),
             }
         }
     }

@@ -1,24 +1,21 @@
-//! Frames of one connection: read into a buffer that survives cancellation, sealed into a buffer that is written with a
-//! deadline.
+//! Stanzas of one connection: opened and decoded, encoded and sealed, written with a deadline.
 
-use crate::limits::{READ_CHUNK, WRITE_CHUNK, WRITE_DEADLINE};
+use crate::limits::{MAX_CLIENT_FRAME, WRITE_CHUNK, WRITE_DEADLINE};
 use bytes::{Bytes, BytesMut};
-use comity_noise::frame::FrameDecoder;
-use comity_noise::{Opener, Sealer};
-use comity_xmpp::{EncodeOptions, Node, encode};
+use comity_noise::io::{MessageReader, MessageWriter};
+use comity_xmpp::{EncodeOptions, Limits, Node, encode};
 use std::fmt;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
 /// Why a connection is over.
 #[derive(Debug)]
 pub(super) enum Over {
-    /// The peer closed it, or the network did.
+    /// The peer closed it.
     Gone,
-    /// The peer took too long.
+    /// The peer does not read.
     Late,
-    /// The peer broke the transport.
+    /// The transport failed, or the peer broke it.
     Broken(comity_noise::Error),
     /// The peer sent a frame that is no stanza.
     NotAStanza(comity_xmpp::Error),
@@ -28,7 +25,7 @@ impl fmt::Display for Over {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gone => f.write_str("gone"),
-            Self::Late => f.write_str("deadline"),
+            Self::Late => f.write_str("write deadline"),
             Self::Broken(error) => error.fmt(f),
             Self::NotAStanza(error) => error.fmt(f),
         }
@@ -42,114 +39,62 @@ impl From<comity_noise::Error> for Over {
 }
 
 /// The receiving half.
-pub(super) struct Reader {
-    half: OwnedReadHalf,
-    buf: BytesMut,
-    decoder: FrameDecoder,
-}
+pub(super) struct Reader(pub(super) MessageReader<OwnedReadHalf>);
 
 impl Reader {
-    pub(super) fn new(half: OwnedReadHalf) -> Self {
-        Self { half, buf: BytesMut::new(), decoder: FrameDecoder::with_prologue() }
-    }
-
-    pub(super) fn set_limit(&mut self, limit: usize) {
-        self.decoder.set_limit(limit);
-    }
-
-    /// The next frame's body. Cancel-safe: what was read stays in the buffer.
+    /// The next frame, opened. Cancel-safe.
     pub(super) async fn frame(&mut self) -> Result<BytesMut, Over> {
-        loop {
-            if let Some(frame) = self.decoder.decode(&mut self.buf)? {
-                return Ok(frame);
-            }
-            self.buf.reserve(self.decoder.missing(&self.buf).min(READ_CHUNK));
-            if self.half.read_buf(&mut self.buf).await.map_err(|_| Over::Gone)? == 0 {
-                return Err(Over::Gone);
-            }
-        }
+        self.0.read().await?.ok_or(Over::Gone)
     }
 }
 
-/// Opens a frame's body and reads the stanza in it.
-pub(super) fn open(opener: &mut Opener, mut frame: BytesMut) -> Result<Node, Over> {
-    opener.open(&mut frame)?;
-    comity_xmpp::decode_bytes(&frame.freeze(), &comity_xmpp::Limits::DEFAULT).map_err(Over::NotAStanza)
+/// The stanza in an opened frame.
+pub(super) fn decode(frame: BytesMut) -> Result<Node, Over> {
+    const LIMITS: Limits =
+        Limits { max_frame_len: MAX_CLIENT_FRAME, max_inflated_len: MAX_CLIENT_FRAME, ..Limits::DEFAULT };
+    comity_xmpp::decode_bytes(&frame.freeze(), &LIMITS).map_err(Over::NotAStanza)
 }
 
-/// Bytes on their way out.
-pub(super) struct Out {
-    half: OwnedWriteHalf,
-    buf: BytesMut,
-}
-
-impl Out {
-    pub(super) fn new(half: OwnedWriteHalf) -> Self {
-        Self { half, buf: BytesMut::new() }
-    }
-
-    /// Where handshake messages are appended.
-    pub(super) fn buf(&mut self) -> &mut BytesMut {
-        &mut self.buf
-    }
-
-    /// Writes what was appended.
-    pub(super) async fn flush(&mut self) -> Result<(), Over> {
-        if self.buf.is_empty() {
-            return Ok(());
-        }
-        let written = timeout(WRITE_DEADLINE, self.half.write_all(&self.buf)).await;
-        self.buf.clear();
-        if self.buf.capacity() > 2 * WRITE_CHUNK {
-            self.buf = BytesMut::new(); // one large stanza does not stay with the connection
-        }
-        written.map_err(|_| Over::Late)?.map_err(|_| Over::Gone)
-    }
-
-    /// Ends the stream in this direction.
-    pub(super) async fn close(&mut self) {
-        let _gone_anyway = timeout(WRITE_DEADLINE, self.half.shutdown()).await;
-    }
-}
-
-/// The sending half after the handshake.
-pub(super) struct Writer {
-    pub(super) out: Out,
-    sealer: Sealer,
-}
+/// The sending half.
+pub(super) struct Writer(pub(super) MessageWriter<OwnedWriteHalf>);
 
 impl Writer {
-    pub(super) fn new(out: Out, sealer: Sealer) -> Self {
-        Self { out, sealer }
-    }
-
     /// Seals an encoded stanza; written by the next flush, or now if much has come together.
     pub(super) async fn frame(&mut self, frame: &[u8]) -> Result<(), Over> {
-        self.sealer.seal_frame(frame, self.out.buf())?;
+        self.0.queue(frame)?;
         self.flush_if_full().await
     }
 
     /// Encodes and seals a stanza.
     pub(super) async fn node(&mut self, node: &Node) -> Result<(), Over> {
         let mut encoded = Ok(());
-        self.sealer.seal_frame_with(self.out.buf(), |buf| encoded = encode(node, buf, &EncodeOptions::default()))?;
+        self.0.queue_with(|out| encoded = encode(node, out, &EncodeOptions::default()))?;
         encoded.map_err(Over::NotAStanza)?;
         self.flush_if_full().await
     }
 
     async fn flush_if_full(&mut self) -> Result<(), Over> {
-        if self.out.buf.len() >= WRITE_CHUNK { self.out.flush().await } else { Ok(()) }
+        if self.0.queued() >= WRITE_CHUNK { self.flush().await } else { Ok(()) }
     }
 
+    /// Writes what is sealed.
     pub(super) async fn flush(&mut self) -> Result<(), Over> {
-        self.out.flush().await
+        if self.0.queued() == 0 {
+            return Ok(());
+        }
+        Ok(timeout(WRITE_DEADLINE, self.0.flush()).await.map_err(|_| Over::Late)??)
+    }
+
+    /// Writes what is sealed and ends the stream.
+    pub(super) async fn close(&mut self) {
+        let _gone_anyway = timeout(WRITE_DEADLINE, self.0.shutdown()).await;
     }
 }
 
 /// The frame with `offline` set, for what was queued before the client came.
 pub(super) fn mark_offline(frame: Vec<u8>, place: u32) -> Vec<u8> {
     let frame = Bytes::from(frame);
-    let marked = comity_xmpp::decode_bytes(&frame, &comity_xmpp::Limits::DEFAULT).ok().and_then(|node| {
+    let marked = comity_xmpp::decode_bytes(&frame, &Limits::DEFAULT).ok().and_then(|node| {
         let mut out = BytesMut::with_capacity(frame.len() + 16);
         encode(&node.with_attr("offline", place), &mut out, &EncodeOptions::default()).ok().map(|()| out.to_vec())
     });

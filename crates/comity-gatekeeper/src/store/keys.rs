@@ -175,17 +175,23 @@ impl Store {
         self.write(move |db| wanted.iter().map(|w| handout(db, &requester, w)).collect()).await
     }
 
-    /// The bundle and all one-time Curve25519 keys, by id, as a digest states them.
-    pub(crate) async fn published(&self, account: Jid) -> Result<Option<(Bundle, Vec<OneTimeKey>)>> {
+    /// The bundle, all one-time Curve25519 keys by id, and the ids of the post-quantum ones, as a digest states them.
+    pub(crate) async fn published(&self, account: Jid) -> Result<Option<(Bundle, Vec<OneTimeKey>, Vec<u32>)>> {
         self.read(move |db| {
             let Some(bundle) = bundle(db, &account)? else { return Ok(None) };
-            let mut statement = db
-                .prepare_cached("SELECT id, value FROM one_time WHERE account = ?1 AND kind = 0 ORDER BY id")
-                .map_err(medium)?;
-            let keys = statement
-                .query_map([account.to_string()], |row| Ok(OneTimeKey { id: row.get(0)?, value: row.get(1)? }))
-                .map_err(medium)?;
-            Ok(Some((bundle, keys.collect::<rusqlite::Result<_>>().map_err(medium)?)))
+            let list = |kind: u8| -> Result<Vec<OneTimeKey>> {
+                let mut statement = db
+                    .prepare_cached("SELECT id, value FROM one_time WHERE account = ?1 AND kind = ?2 ORDER BY id")
+                    .map_err(medium)?;
+                let keys = statement
+                    .query_map(params![account.to_string(), kind], |row| {
+                        Ok(OneTimeKey { id: row.get(0)?, value: row.get(1)? })
+                    })
+                    .map_err(medium)?;
+                keys.collect::<rusqlite::Result<_>>().map_err(medium)
+            };
+            let pq = list(PQ)?.into_iter().map(|key| key.id).collect();
+            Ok(Some((bundle, list(EC)?, pq)))
         })
         .await
     }
