@@ -127,14 +127,20 @@ impl MediaAuth {
 
 /// How many one-time keys an account took from another today (PROTOCOL §8): who asks cannot drain whom it asks about.
 #[derive(Default)]
-pub(crate) struct PairCounter(Mutex<(u64, HashMap<(Jid, Jid), u32>)>);
+pub(crate) struct PairCounter(Mutex<Today>);
+
+#[derive(Default)]
+struct Today {
+    day: u64,
+    pairs: HashMap<(Jid, Jid), u32>,
+}
 
 impl PairCounter {
     /// Counts one more, or says that it was enough for today.
     pub(crate) fn take(&self, requester: &Jid, target: &Jid, now: Timestamp) -> bool {
         let today = now.as_secs() / 86_400;
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (day, pairs) = &mut *guard;
+        let Today { day, pairs } = &mut *guard;
         if *day != today {
             *day = today;
             pairs.clear();

@@ -76,12 +76,19 @@ fn put_one_time(db: &Connection, account: &str, kind: u8, id: u32, value: &[u8],
     Ok(())
 }
 
-fn take(db: &Connection, account: &str, kind: u8) -> Result<Option<(u32, Vec<u8>, Option<Vec<u8>>)>> {
+/// Takes the oldest one-time key; the signature of a Curve25519 one is empty.
+fn take(db: &Connection, account: &str, kind: u8) -> Result<Option<SignedKey>> {
     db.prepare_cached(
         "DELETE FROM one_time WHERE seq = (SELECT min(seq) FROM one_time WHERE account = ?1 AND kind = ?2)
          RETURNING id, value, signature",
     )
-    .and_then(|mut s| s.query_row(params![account, kind], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional())
+    .and_then(|mut s| {
+        s.query_row(params![account, kind], |row| {
+            let signature = row.get::<_, Option<_>>(2)?.unwrap_or_default();
+            Ok(SignedKey { id: row.get(0)?, value: row.get(1)?, signature })
+        })
+        .optional()
+    })
     .map_err(medium)
 }
 
@@ -100,10 +107,9 @@ fn handout(db: &Connection, requester: &Jid, wanted: &Wanted) -> Result<Option<H
     let account = wanted.account.to_string();
     let (mut key, mut pq) = (None, None);
     if wanted.one_time {
-        key = take(db, &account, EC)?.map(|(id, value, _)| OneTimeKey { id, value });
+        key = take(db, &account, EC)?.map(|key| OneTimeKey { id: key.id, value: key.value });
         if bundle.pq_last.is_some() {
-            pq = take(db, &account, PQ)?
-                .and_then(|(id, value, signature)| signature.map(|signature| SignedKey { id, value, signature }));
+            pq = take(db, &account, PQ)?;
         }
     }
     let left = count(db, &wanted.account)?.ec;

@@ -37,29 +37,45 @@ pub(super) fn corrupt(what: impl std::fmt::Display) -> StoreError {
     StoreError::Corrupt(what.to_string())
 }
 
-fn user_of(row: &Row<'_>) -> rusqlite::Result<(String, Option<u16>, Option<String>, Vec<u8>, String, u8)> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+/// A row of [`COLUMNS`].
+struct UserRow {
+    account: String,
+    integrator: Option<u16>,
+    visible_id: Option<String>,
+    auth_key: Vec<u8>,
+    display_name: String,
+    status: u8,
 }
 
-fn to_user(row: (String, Option<u16>, Option<String>, Vec<u8>, String, u8)) -> Result<User> {
-    let (account, integrator, visible_id, auth_key, display_name, status) = row;
-    let kind = match (integrator, visible_id) {
+fn user_of(row: &Row<'_>) -> rusqlite::Result<UserRow> {
+    Ok(UserRow {
+        account: row.get(0)?,
+        integrator: row.get(1)?,
+        visible_id: row.get(2)?,
+        auth_key: row.get(3)?,
+        display_name: row.get(4)?,
+        status: row.get(5)?,
+    })
+}
+
+fn to_user(row: UserRow) -> Result<User> {
+    let kind = match (row.integrator, row.visible_id) {
         (Some(integrator), Some(id)) => Kind::Partner {
             integrator: IntegratorId::new(integrator).map_err(corrupt)?,
             visible_id: id.parse().map_err(corrupt)?,
         },
         _ => Kind::Native,
     };
-    let status = match status {
+    let status = match row.status {
         0 => Status::Active,
         1 => Status::Lapsed,
         _ => Status::Blocked,
     };
     Ok(User {
-        account: account.parse().map_err(corrupt)?,
+        account: row.account.parse().map_err(corrupt)?,
         kind,
-        auth_key: auth_key.try_into().map_err(|_| corrupt("auth_key"))?,
-        display_name,
+        auth_key: row.auth_key.try_into().map_err(|_| corrupt("auth_key"))?,
+        display_name: row.display_name,
         status,
     })
 }
