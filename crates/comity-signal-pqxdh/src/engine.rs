@@ -303,3 +303,16 @@ impl ls::SenderKeyStore for SenderKeys {
         Ok(self.record.clone().filter(|_| distribution_id == self.distribution_id))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_engine_ends_at_the_adapter() {
+        std::panic::set_hook(Box::new(|_| {}));
+        let call = async { if true { panic!("as the engine might") } else { Ok(()) } };
+        assert_eq!(run(call), Err(Error::Engine("panic in libsignal-protocol")));
+        assert_eq!(run(core::future::pending::<EngineResult<()>>()), Err(Error::Engine("a call that waits")));
+    }
+}
