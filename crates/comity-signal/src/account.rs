@@ -222,6 +222,15 @@ impl Account {
         Ok((out, batch))
     }
 
+    /// The public half of a stored one-time pre-key, as the digest hashes it; needs its record.
+    ///
+    /// # Errors
+    /// [`Error::MissingPreKey`] if there is none, [`Error::NotLoaded`], [`Error::Corrupt`].
+    pub fn pre_key(records: &Records, id: u32) -> Result<PreKeyPublic, Error> {
+        let pair = decode_pair(records.value(&pre_key_key(id))?.ok_or(Error::MissingPreKey)?)?;
+        Ok(PreKeyPublic { id, value: pair.public() })
+    }
+
     /// The public half of a stored post-quantum pre-key, such as the last-resort one; needs its record.
     ///
     /// # Errors

@@ -149,6 +149,7 @@ fn pre_key_ids_go_on_over_restarts_and_wrap() {
         let (keys, batch) = Account::new_pre_keys(&records, 1, &mut rng).unwrap();
         ids.extend(keys.iter().map(|k| k.id));
         records = after(&records, &batch);
+        assert_eq!(Account::pre_key(&records, keys[0].id).unwrap(), keys[0]);
     }
     assert_eq!(ids, [0x00FF_FFFD, 0x00FF_FFFE, 1, 2]);
     let (signed, _) = Account::rotate(&records, NOW, &mut rng).unwrap();
