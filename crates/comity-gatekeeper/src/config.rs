@@ -1,7 +1,7 @@
 //! Configuration: a TOML file, over it `COMITY_GATEKEEPER_*` variables, over them flags (both read by the binary).
 
 use crate::Error;
-use crate::limits::MAX_INTEGRATORS;
+use crate::limits::{ENLIST_PER_MINUTE, MAX_INTEGRATORS};
 use comity_core::{IntegratorId, Secret};
 use serde::Deserialize;
 use std::fmt;
@@ -32,6 +32,9 @@ pub struct Config {
     /// The HTTP listener as clients reach it, for media links; by default `http://{listen_http}`.
     #[serde(default)]
     pub public_http: Option<String>,
+    /// Enlistments from one address, at once and per minute in the long run.
+    #[serde(default = "enlist_per_minute")]
+    pub enlist_per_minute: u32,
     /// The integrators.
     #[serde(default, rename = "integrator")]
     pub integrators: Vec<Integrator>,
@@ -147,6 +150,10 @@ fn sandbox_audience() -> String {
     "comity-sandbox".into()
 }
 
+const fn enlist_per_minute() -> u32 {
+    ENLIST_PER_MINUTE
+}
+
 const fn yes() -> bool {
     true
 }
@@ -173,6 +180,9 @@ impl Config {
         }
         if self.admin_token.as_ref().is_some_and(|token| token.matches("")) {
             return bad("`admin_token` is empty; leave it out to have no administration interface".into());
+        }
+        if self.enlist_per_minute == 0 {
+            return bad("`enlist_per_minute` is 0".into());
         }
         if self.integrators.len() > MAX_INTEGRATORS {
             return bad(format!("more than {MAX_INTEGRATORS} integrators"));

@@ -100,8 +100,10 @@ pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Largest body of an enlistment.
 pub const MAX_ENLIST_BODY: usize = 16 * 1024;
-/// Enlistments from one address at once, and per minute in the long run.
-pub const ENLIST_BURST: u32 = 120;
+/// Enlistments from one address, at once and per minute in the long run, unless configured otherwise.
+pub const ENLIST_PER_MINUTE: u32 = 120;
+/// A request other than a media transfer must be answered within this, its body included.
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 /// Addresses remembered for that; beyond it the oldest half is forgotten.
 pub const MAX_ADDRESSES: usize = 100_000;
 /// Largest media file (PROTOCOL §10).

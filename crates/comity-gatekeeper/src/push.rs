@@ -12,7 +12,7 @@ use comity_core::{Jid, Redacted};
 use reqwest::StatusCode;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
 struct Wake {
     /// More arrived since the last call.
@@ -27,6 +27,7 @@ pub(crate) struct Push {
     store: Store,
     partners: Arc<Partners>,
     hub: Arc<Hub>,
+    drain: watch::Receiver<bool>,
 }
 
 enum Answer {
@@ -37,8 +38,8 @@ enum Answer {
 }
 
 impl Push {
-    pub(crate) fn new(store: Store, partners: Arc<Partners>, hub: Arc<Hub>) -> Self {
-        Self { wakes: Mutex::default(), calls: Semaphore::new(PUSH_CALLS), store, partners, hub }
+    pub(crate) fn new(store: Store, partners: Arc<Partners>, hub: Arc<Hub>, drain: watch::Receiver<bool>) -> Self {
+        Self { drain, wakes: Mutex::default(), calls: Semaphore::new(PUSH_CALLS), store, partners, hub }
     }
 
     fn wakes(&self) -> std::sync::MutexGuard<'_, HashMap<Jid, Wake>> {
@@ -58,11 +59,12 @@ impl Push {
         }
         let came = Arc::new(Notify::new());
         wakes.insert(account.clone(), Wake { more: false, came: Arc::clone(&came) });
-        let (push, account) = (Arc::clone(self), account.clone());
+        let (push, account, mut drain) = (Arc::clone(self), account.clone(), self.drain.clone());
         tokio::spawn(async move {
             tokio::select! {
                 () = push.run(&account, &came) => {}
                 () = came.notified() => {}
+                _ = drain.wait_for(|draining| *draining) => {} // the next start wakes whom mail waits for
             }
             let mut wakes = push.wakes();
             if wakes.get(&account).is_some_and(|wake| Arc::ptr_eq(&wake.came, &came)) {

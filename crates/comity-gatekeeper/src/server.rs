@@ -9,6 +9,7 @@ use crate::store::Store;
 use crate::{Clock, Config, Error, conn, http};
 use comity_identity::{BearerIssuer, WHATSAPP};
 use comity_noise::PublicKey;
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -40,6 +41,8 @@ pub struct Gatekeeper {
     drain: watch::Sender<bool>,
     serving: Vec<JoinHandle<()>>,
     background: Vec<JoinHandle<()>>,
+    /// Locked for as long as this lives: two gatekeepers on one data directory would lose mail.
+    _lock: File,
 }
 
 impl Gatekeeper {
@@ -50,7 +53,7 @@ impl Gatekeeper {
     pub async fn start(config: Config, options: Options) -> Result<Self, Error> {
         config.check()?;
         let (dir, clock) = (config.data_dir.clone(), options.clock);
-        let (keys, store) =
+        let (lock, keys, store) =
             tokio::task::spawn_blocking(move || open(&dir)).await.map_err(|_| Error::Internal("start"))??;
         let chat = bind(config.listen_chat).await?;
         let http = bind(config.listen_http).await?;
@@ -64,9 +67,10 @@ impl Gatekeeper {
         let public_http = config.public_http.clone().unwrap_or_else(|| format!("http://{http_addr}"));
         let root = keys.root.public();
         let policy = options.location_policy;
-        let site = Arc::new(Site::new(config, clock, store, hub, partners, &keys, public_http, policy));
-
         let (drain, draining) = watch::channel(false);
+        let site = Site::new(config, clock, store, hub, partners, &keys, public_http, policy, draining.clone());
+        let site = Arc::new(site);
+
         let mut http_draining = draining.clone();
         let app = http::router(Arc::clone(&site)).into_make_service_with_connect_info::<SocketAddr>();
         let http = axum::serve(http, app).with_graceful_shutdown(async move {
@@ -88,7 +92,7 @@ impl Gatekeeper {
         for account in site.store.to_wake().await? {
             site.push.wake(&account);
         }
-        Ok(Self { chat_addr, http_addr, root, drain, serving, background })
+        Ok(Self { chat_addr, http_addr, root, drain, serving, background, _lock: lock })
     }
 
     /// Where chat connections are taken.
@@ -135,10 +139,12 @@ impl std::fmt::Debug for Gatekeeper {
     }
 }
 
-fn open(dir: &Path) -> Result<(Keys, Store), Error> {
+fn open(dir: &Path) -> Result<(File, Keys, Store), Error> {
     let media = dir.join("media");
     std::fs::create_dir_all(&media).map_err(Error::io(media.display().to_string()))?;
-    Ok((Keys::open(dir)?, Store::open(&dir.join("gatekeeper.db"))?))
+    let lock = File::create(dir.join("lock")).map_err(Error::io(dir.display().to_string()))?;
+    lock.try_lock().map_err(|_| Error::Config(format!("{}: in use by another gatekeeper", dir.display())))?;
+    Ok((lock, Keys::open(dir)?, Store::open(&dir.join("gatekeeper.db"))?))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {

@@ -3,7 +3,7 @@
 use crate::hub::Hub;
 use crate::keys::Keys;
 use crate::limiter::Buckets;
-use crate::limits::{ENLIST_BURST, MAX_ONE_TIME_PER_PAIR_AND_DAY, MAX_PAIRS, MEDIA_AUTH_TTL, MEDIA_UPLOADS};
+use crate::limits::{MAX_ONE_TIME_PER_PAIR_AND_DAY, MAX_PAIRS, MEDIA_AUTH_TTL, MEDIA_UPLOADS};
 use crate::partners::Partners;
 use crate::push::Push;
 use crate::store::Store;
@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// Whether a user at an address may take part: partner users must be and remain in the EEA (PROTOCOL §18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,14 +62,15 @@ impl Site {
         keys: &Keys,
         public_http: String,
         location_policy: Option<LocationPolicy>,
+        drain: watch::Receiver<bool>,
     ) -> Self {
         Self {
-            push: Arc::new(Push::new(store.clone(), Arc::clone(&partners), Arc::clone(&hub))),
+            push: Arc::new(Push::new(store.clone(), Arc::clone(&partners), Arc::clone(&hub), drain)),
             noise: RwLock::new(Arc::new(keys.responder(clock.now()))),
             media_dir: config.data_dir.join("media"),
             media_auth: MediaAuth(keys.mac.clone()),
             upload_slots: Arc::new(Semaphore::new(MEDIA_UPLOADS)),
-            enlist_limit: Buckets::new(ENLIST_BURST, f64::from(ENLIST_BURST) / 60.0),
+            enlist_limit: Buckets::new(config.enlist_per_minute, f64::from(config.enlist_per_minute) / 60.0),
             handed_out: PairCounter::default(),
             config,
             clock,

@@ -1,4 +1,5 @@
-//! Messages and calls from a client: stored for the recipient, then acknowledged (PROTOCOL §7, §13, §15).
+//! Messages, calls and media-retry notifications from a client: stored for the recipient, then acknowledged (PROTOCOL §7,
+//! §10, §13, §15).
 
 use super::stanza::{account_of, ack, frame, nack, peer, queue_id};
 use super::{Done, Reply, Session, failed};
@@ -16,12 +17,16 @@ pub(super) async fn handle(session: &Session, node: Node) -> Reply {
         return Done::nothing().into();
     };
     let Some(to) = peer(&node) else { return nack(&node, 488).into() };
-    let call = node.tag() == "call";
+    let class = match node.tag() {
+        "call" => Class::Call,
+        "notification" => Class::Notification,
+        _ => Class::Message,
+    };
     let now = session.site.clock.now();
     let accepted = ack(&node, now.as_secs());
     let template = nack(&node, 0);
     let refused = move |error: u16| Done::answer(template.with_attr("error", error));
-    let Some(delivered) = deliverable(session, node, &to, now.as_secs()) else {
+    let Some(delivered) = deliverable(session, node, class, &to, now.as_secs()) else {
         return refused(487).into();
     };
     let kind = match delivered.child("enc").and_then(|enc| enc.attr_str("count")) {
@@ -29,7 +34,6 @@ pub(super) async fn handle(session: &Session, node: Node) -> Reply {
         None => String::new(),
     };
     let Some(stanza) = frame(&delivered) else { return refused(552).into() };
-    let class = if call { Class::Call } else { Class::Message };
     let sender = session.user.account.clone();
     let mail = Mail { to: to.clone(), class, sender: sender.clone(), id, kind, stanza };
     let stored = session.site.store.send(&session.user, mail, now).await;
@@ -52,18 +56,18 @@ pub(super) async fn handle(session: &Session, node: Node) -> Reply {
 }
 
 /// The stanza as the recipient gets it; `None` if it has nothing for the recipient.
-fn deliverable(session: &Session, node: Node, to: &Jid, t: u64) -> Option<Node> {
-    let call = node.tag() == "call";
+fn deliverable(session: &Session, node: Node, class: Class, to: &Jid, t: u64) -> Option<Node> {
+    let message = class == Class::Message;
     let mut out = Node::new(node.tag());
     for attr in node.attrs().iter().filter(|attr| !OURS.contains(&&*attr.name)) {
         out.set_attr(attr.name.clone(), attr.value.clone());
     }
     out.set_attr("from", &session.user.account);
     out.set_attr("t", t);
-    if !session.user.display_name.is_empty() {
+    if message && !session.user.display_name.is_empty() {
         out.set_attr("notify", session.user.display_name.as_str());
     }
-    let mut any = call && !node.children().is_empty();
+    let mut any = !message && !node.children().is_empty();
     for child in node.children() {
         if child.tag() == "participants" {
             // Each recipient gets its own `<enc>`, bare. One-to-one, only `to` is a recipient here: the others are

@@ -84,13 +84,16 @@ impl From<Node> for Reply {
 /// Whether a stanza may be handled while earlier ones still wait for their commit: its effects are ordered by the store's
 /// writer alone. All others see what came before them.
 pub(crate) fn is_pipelined(node: &Node) -> bool {
-    matches!(node.tag(), "message" | "receipt" | "ack" | "call")
+    matches!(node.tag(), "message" | "receipt" | "ack" | "call" | "notification")
 }
 
 /// Handles one stanza of the client. Never fatal: what is wrong is answered.
 pub(crate) async fn handle(session: &Session, node: Node) -> Reply {
     match node.tag() {
         "message" | "call" => message::handle(session, node).await,
+        "notification" if node.attr_str("type").as_deref() == Some("mediaretry") => {
+            message::handle(session, node).await
+        }
         "receipt" => receipt::handle(session, node).await,
         "ack" => ack::handle(session, &node).await,
         "iq" => iq(session, &node).await.into(),

@@ -12,7 +12,10 @@ pub(super) async fn handle(session: &Session, node: Node) -> Done {
     let shown = session.site.store.may_see(session.user.account.clone(), to.clone()).await;
     let state = node.children().iter().find(|child| matches!(child.tag(), "composing" | "paused"));
     if let (Ok(true), Some(state)) = (shown, state) {
-        let out = Node::new("chatstate").with_attr("from", &session.user.account).with_child(state.clone());
+        let out = Node::new("chatstate")
+            .with_attr("from", &session.user.account)
+            .with_attr("t", session.site.clock.now().as_secs())
+            .with_child(state.clone());
         if let Some(frame) = frame(&out) {
             session.site.hub.live(&to, frame.into());
         }

@@ -31,6 +31,10 @@ struct Offline {
     sent: u32,
 }
 
+fn ib(child: Node) -> Node {
+    Node::new("ib").with_attr("from", comity_core::Server::Whatsapp).with_child(child)
+}
+
 pub(super) struct Delivery {
     active: bool,
     /// There may be more in the mailbox than was sent.
@@ -60,7 +64,7 @@ impl Delivery {
             .with_attr("receipt", waiting.receipt)
             .with_attr("notification", waiting.notification)
             .with_attr("call", waiting.call);
-        writer.node(&Node::new("ib").with_child(preview)).await?;
+        writer.node(&ib(preview)).await?;
         self.offline = Some(Offline { waiting, sent: 0 });
         (self.active, self.more) = (true, true);
         Ok(())
@@ -123,7 +127,7 @@ impl Delivery {
     async fn end_offline(&mut self, writer: &mut Writer) -> Result<(), Stopped> {
         if let Some(offline) = self.offline.take() {
             let end = Node::new("offline").with_attr("count", offline.sent);
-            writer.node(&Node::new("ib").with_child(end)).await?;
+            writer.node(&ib(end)).await?;
         }
         Ok(())
     }

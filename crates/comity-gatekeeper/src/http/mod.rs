@@ -4,10 +4,12 @@ mod admin;
 mod enlist;
 mod media;
 
+use crate::limits::REQUEST_DEADLINE;
 use crate::site::Site;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use std::sync::Arc;
@@ -20,16 +22,23 @@ type Ctx = State<Arc<Site>>;
 /// All routes.
 pub(crate) fn router(site: Arc<Site>) -> Router {
     use crate::limits::{MAX_ADMIN_BODY, MAX_ENLIST_BODY};
-    Router::new()
-        .route("/3p/interop_reg", post(enlist::enlist).layer(DefaultBodyLimit::max(MAX_ENLIST_BODY)))
-        .route("/.well-known/jwks", get(jwks))
+    let media = Router::new()
         .route("/interop/whatsapp/download/{integrator}/{reference}/", get(media::relay))
         .route("/mms/{kind}/{token}", post(media::upload).layer(DefaultBodyLimit::disable()))
-        .route("/v/t/{reference}", get(media::download))
+        .route("/v/t/{reference}", get(media::download));
+    let rest = Router::new()
+        .route("/3p/interop_reg", post(enlist::enlist).layer(DefaultBodyLimit::max(MAX_ENLIST_BODY)))
+        .route("/.well-known/jwks", get(jwks))
         .route("/admin/native", post(admin::native).layer(DefaultBodyLimit::max(MAX_ADMIN_BODY)))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
-        .with_state(site)
+        .layer(axum::middleware::from_fn(deadline));
+    media.merge(rest).with_state(site)
+}
+
+async fn deadline(request: Request, next: Next) -> Response {
+    let answered = tokio::time::timeout(REQUEST_DEADLINE, next.run(request)).await;
+    answered.unwrap_or_else(|_| problem(StatusCode::REQUEST_TIMEOUT, "too slow"))
 }
 
 /// The keys of the bearer tokens that the gatekeeper's calls carry (PROTOCOL §3).

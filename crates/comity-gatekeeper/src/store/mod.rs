@@ -190,3 +190,73 @@ fn read_loop(db: &Connection, queue: &Mutex<mpsc::Receiver<Box<dyn Job>>>) {
         job.answer(Ok(()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use comity_core::{Jid, Timestamp};
+
+    fn native(number: u32) -> Jid {
+        format!("4915{number}@s.whatsapp.net").parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_of_a_group_undoes_itself_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("db")).unwrap();
+        let insert = |number: u32, fail: bool| {
+            store.submit(move |db| {
+                db.execute("INSERT INTO tombstone (account, at) VALUES (?1, 0)", [native(number).to_string()])
+                    .map_err(medium)?;
+                if fail { Err(StoreError::Conflict) } else { Ok(()) }
+            })
+        };
+        let jobs = [insert(1, false).await, insert(2, true).await, insert(3, false).await];
+        let mut results = Vec::new();
+        for job in jobs {
+            results.push(job.await.is_ok());
+        }
+        assert_eq!(results, [true, false, true]);
+        let count = store
+            .read(|db| db.query_row("SELECT count(*) FROM tombstone", [], |row| row.get::<_, u32>(0)).map_err(medium));
+        assert_eq!(count.await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn a_full_mailbox_refuses_and_its_counters_follow_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("db")).unwrap();
+        let now = Timestamp::from_secs(1_764_000_000);
+        for number in [1, 2] {
+            store.register_native(native(number), [number as u8; 32], String::new(), now).await.unwrap();
+        }
+        let sender = store.user(native(1)).await.unwrap().unwrap();
+        let mail = |id: u32, len: usize| Mail {
+            to: native(2),
+            class: Class::Message,
+            sender: native(1),
+            id: id.to_string(),
+            kind: String::new(),
+            stanza: vec![0; len],
+        };
+        let big = crate::limits::MAX_QUEUED_STANZA;
+        let fit = crate::limits::MAX_MAILBOX_BYTES as usize / big;
+        for id in 0..fit as u32 {
+            let stored = store.send(&sender, mail(id, big), now).await.await.unwrap();
+            assert!(matches!(stored, Outcome::Stored { wakeable: false }));
+        }
+        assert_eq!(store.send(&sender, mail(1_000, 1), now).await.await, Ok(Outcome::Full));
+        assert_eq!(store.acked(&native(2), Class::Message, native(1), "0".into(), None).await.await, Ok(1));
+        assert!(matches!(store.send(&sender, mail(1_000, 1), now).await.await, Ok(Outcome::Stored { .. })));
+        assert_eq!(store.waiting(native(2)).await.unwrap().message, fit as u32);
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        drop(Store::open(&path).unwrap());
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        assert!(matches!(Store::open(&path), Err(StoreError::SchemaTooNew { found: 99, .. })));
+    }
+}

@@ -152,3 +152,28 @@ async fn a_frame_that_is_no_stanza_ends_it() {
     assert!(end.child("xml-not-well-formed").is_some());
     assert!(client.next().await.is_none());
 }
+
+#[tokio::test]
+async fn the_location_hook_is_asked_at_enlistment_and_log_in() {
+    use comity_gatekeeper::{Config, Gatekeeper, Location, Options};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let mut world = World::start().await;
+    world.down().await;
+    let outside = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&outside);
+    let policy: comity_gatekeeper::LocationPolicy =
+        Arc::new(move |_| if asked.load(Ordering::Relaxed) { Location::Denied } else { Location::Allowed });
+    let config = Config::from_toml(&crate::world::config(&world.partner, world.dir.path())).unwrap();
+    let options = Options { location_policy: Some(policy), ..Options::default() };
+    let again = config.clone();
+    world.server = Some(Gatekeeper::start(config, options).await.unwrap());
+    // One gatekeeper per data directory.
+    assert!(Gatekeeper::start(again, Options::default()).await.is_err());
+    let alice = world.enlist("alice@partner.test").await;
+    world.log_in(&alice).await;
+    outside.store(true, Ordering::Relaxed);
+    assert_eq!(refused(&world, &alice, &world.payload(&alice)).await, "403");
+    let carol = world.stranger("carol@partner.test");
+    assert_eq!(world.post_form(&world.form(&carol)).await["reason"], "location");
+}

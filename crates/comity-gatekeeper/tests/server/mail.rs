@@ -229,3 +229,37 @@ async fn mail_expires_after_thirty_days() {
     b.activate().await;
     assert!(b.drain_offline().await.is_empty());
 }
+
+#[tokio::test]
+async fn calls_and_media_retries_are_passed_on() {
+    let world = World::start().await;
+    let ((alice, mut a), (bob, mut b)) = world.pair().await;
+    let offer = Node::new("offer").with_attr("call-id", "C1").with_attr("call-creator", alice.jid.as_str());
+    a.send(&Node::new("call").with_attr("id", "AA01").with_attr("to", bob.jid.as_str()).with_child(offer)).await;
+    a.acked("call", "AA01").await;
+    let call = b.wait_tag("call").await;
+    assert_eq!((call.attr_str("from").unwrap().as_ref(), call.attr("t").is_some()), (alice.jid.as_str(), true));
+    b.ack(&call).await;
+
+    let encrypt = Node::new("encrypt").with_child(Node::new("enc_p").with_bytes(&b"x"[..]));
+    let gone = Node::new("receipt")
+        .with_attr("type", "server-error")
+        .with_attr("id", "BB01")
+        .with_attr("to", alice.jid.as_str());
+    b.send(&gone.with_child(encrypt.clone())).await;
+    assert_eq!(b.acked("receipt", "BB01").await.attr_str("type").unwrap(), "server-error");
+    let receipt = a.wait_tag("receipt").await;
+    assert!(receipt.child("encrypt").is_some());
+    a.ack(&receipt).await;
+    let retry = Node::new("notification")
+        .with_attr("type", "mediaretry")
+        .with_attr("id", "BB01")
+        .with_attr("to", bob.jid.as_str());
+    a.send(&retry.with_child(encrypt)).await;
+    a.acked("notification", "BB01").await;
+    let notice = b.wait_tag("notification").await;
+    assert_eq!(notice.attr_str("from").unwrap(), alice.jid);
+    b.ack(&notice).await;
+    b.close().await;
+    assert!(world.online(&bob).await.drain_offline().await.is_empty());
+}
