@@ -93,6 +93,24 @@ fn a_foreign_client_falls_back() {
     client_of(&server, hello, Pattern::XxFallback);
 }
 
+/// The fallback as the specification has it, under prologues that look like other parts of the transcript.
+#[test]
+fn a_foreign_client_falls_back_in_the_plain_profile() {
+    for prologue in [&b""[..], &[5; 32], b"prologue"] {
+        let server = Sandbox::new(1, Profile::Plain { prologue: Bytes::copy_from_slice(prologue) });
+        let hello = [&public(1)[..], &[7; 48], &[7; 30]].concat();
+        let mut out = BytesMut::new();
+        let step = Responder::new(&server.config).read(&hello, &mut rng(1), &mut out).unwrap();
+        let Step::Continue(wait) = step else { panic!("not a fallback") };
+        let pattern = after_the_ephemeral("XXfallback");
+        let mut client = Foreign::new(pattern, false, prologue, Some(key(2)), Some(key(1)), None, None);
+        assert_eq!(client.read_message_vec(&out[3..]).unwrap(), server.config.chain);
+        let accepted = wait.read(&client.write_message_vec(b"login").unwrap()).unwrap();
+        assert_eq!((accepted.pattern, &accepted.login.payload()[..]), (Pattern::XxFallback, &b"login"[..]));
+        talk(accepted.transport, client.get_ciphers(), false);
+    }
+}
+
 #[test]
 fn a_foreign_client_resumes_by_ik() {
     let server = Sandbox::new(1, Profile::WhatsApp);
