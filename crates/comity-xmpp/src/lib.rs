@@ -7,6 +7,10 @@
 //!
 //! No I/O: bytes in, bytes out.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod binary;
 mod error;
 pub mod limits;

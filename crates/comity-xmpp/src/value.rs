@@ -6,7 +6,8 @@ use compact_str::{CompactString, ToCompactString, format_compact};
 use core::fmt;
 use std::borrow::Cow;
 
-/// An attribute's value. Forms of one text are equal: a JID equals the string that it prints as.
+/// An attribute's value. Forms of one text are equal: a JID equals the string that it prints as, and JIDs are equal by
+/// identity, with device 0 or without.
 #[derive(Clone)]
 pub enum Value {
     /// A string.
@@ -36,13 +37,19 @@ impl Value {
 impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Str(a), Self::Str(b)) => a == b,
+            (Self::Str(a), Self::Str(b)) => a == b || is_same_jid(a, b),
             (Self::Jid(a), Self::Jid(b)) => a == b,
             (Self::Str(text), Self::Jid(jid)) | (Self::Jid(jid), Self::Str(text)) => {
                 text.parse::<Jid>().is_ok_and(|parsed| parsed == *jid) || *text == *jid.to_compact_string().as_str()
             }
         }
     }
+}
+
+/// Whether both texts are JIDs of one identity: `5@lid` and `5:0@lid`.
+fn is_same_jid(a: &str, b: &str) -> bool {
+    let jid = |text: &str| text.parse::<Jid>().ok();
+    a.contains('@') && b.contains('@') && jid(a).is_some_and(|a| jid(b) == Some(a))
 }
 
 impl Eq for Value {}

@@ -290,7 +290,7 @@ fn jid_forms() {
     }
     assert_eq!(jid("s.whatsapp.net"), [0xfa, 0, 3]);
     // Text that only resembles a JID stays what it is.
-    for text in ["5:0@lid", "5.0:1@lid", "x@example.org", "@lid", "a@b@lid"] {
+    for text in ["5.0:1@lid", "x@example.org", "@lid", "a@b@lid"] {
         let node = Node::new("message").with_attr("to", text);
         let again = decode(&encoded(&node), &Limits::default()).unwrap();
         assert_eq!(again.attr_str("to").unwrap(), text);

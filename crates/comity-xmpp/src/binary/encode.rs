@@ -10,7 +10,7 @@ use crate::text::Text;
 use crate::value::Value;
 use bytes::BytesMut;
 use comity_core::{Jid, Server};
-use compact_str::format_compact;
+use compact_str::{ToCompactString as _, format_compact};
 
 /// How a stanza is written where the form leaves a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,17 +295,16 @@ fn is_number(user: &str) -> bool {
     !user.is_empty() && user.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Whether the JID, parsed from `text`, prints as `text` again: `x:0@lid` and `x.0:1@lid` are JIDs, but other text.
+/// Whether the JID, parsed from `text`, prints as `text` again, or `text` only adds the device 0: `x.0:1@lid` is a JID
+/// too, but other text.
 fn is_canonical(jid: &Jid, text: &str) -> bool {
-    struct Rest<'t>(&'t str);
-    impl core::fmt::Write for Rest<'_> {
-        fn write_str(&mut self, s: &str) -> core::fmt::Result {
-            self.0 = self.0.strip_prefix(s).ok_or(core::fmt::Error)?;
-            Ok(())
-        }
-    }
-    let mut rest = Rest(text);
-    core::fmt::Write::write_fmt(&mut rest, format_args!("{jid}")).is_ok() && rest.0.is_empty()
+    let printed = jid.to_compact_string();
+    printed == text
+        || jid.device() == 0
+            && printed
+                .split_once('@')
+                .zip(text.split_once(":0@"))
+                .is_some_and(|((user, server), (text_user, text_server))| user == text_user && server == text_server)
 }
 
 /// The commonest servers as written, so that they need no look-up.
