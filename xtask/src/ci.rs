@@ -17,7 +17,10 @@ pub(crate) fn ci(sh: &Shell) -> Result {
 }
 
 fn steps(sh: &Shell, totals: &mut Option<String>) -> Result {
-    step("format", || Ok(cmd!(sh, "cargo fmt --all --check").run()?))?;
+    step("format", || {
+        cmd!(sh, "cargo fmt --all --check").run()?;
+        Ok(cmd!(sh, "cargo fmt --manifest-path fuzz/Cargo.toml --check").run()?)
+    })?;
     step("tidy", || tidy::tidy(sh))?;
     step("clippy", || Ok(cmd!(sh, "cargo clippy --workspace --all-targets --all-features -- -D warnings").run()?))?;
     step("documentation", || {
