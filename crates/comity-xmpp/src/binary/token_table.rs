@@ -3,7 +3,7 @@
 
 /// All tokens: index 0 is unused, 1..=235 are the single-byte tokens, then the four dictionaries of 256.
 #[rustfmt::skip]
-pub(super) const TOKENS_CONST: [&str; 1260] = [
+pub(super) static TOKENS: [&str; 1260] = [
     "",
     "xmlstreamstart",
     "xmlstreamend",

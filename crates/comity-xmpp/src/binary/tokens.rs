@@ -1,6 +1,6 @@
 //! Token look-up in both directions (PROTOCOL §6.1).
 
-use super::token_table::TOKENS_CONST;
+use super::token_table::TOKENS;
 
 /// The first index of the dictionaries in the table.
 pub(crate) const FIRST_DOUBLE: u16 = 236;
@@ -59,8 +59,6 @@ impl Token {
     }
 }
 
-static TOKENS: [&str; TABLE_LEN as usize] = TOKENS_CONST;
-
 /// Open addressing over [`TOKENS`], filled at compile time; 0 is an empty slot.
 static INDEX: [u16; SLOTS] = build();
 
@@ -69,7 +67,7 @@ const fn build() -> [u16; SLOTS] {
     let mut index = [0u16; SLOTS];
     let mut i = 1;
     while i < TABLE_LEN {
-        let mut slot = hash(TOKENS_CONST[i as usize].as_bytes());
+        let mut slot = hash(TOKENS[i as usize].as_bytes());
         while index[slot] != 0 {
             slot = (slot + 1) % SLOTS;
         }

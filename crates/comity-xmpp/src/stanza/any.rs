@@ -6,6 +6,7 @@ use crate::node::Node;
 /// A top-level stanza.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[allow(clippy::large_enum_variant, reason = "the largest, a message, is also by far the commonest")]
 pub enum Stanza {
     /// `<message>`.
     Message(Message),

@@ -8,12 +8,12 @@ use comity_xmpp::{Content, Node};
 use serde_json::Value as Json;
 use std::path::PathBuf;
 
-pub fn dir(name: &str) -> PathBuf {
+pub(crate) fn dir(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/baileys").join(name)
 }
 
 /// Name, bytes (if there is a .hex) and description of each vector.
-pub fn vectors(set: &str) -> Vec<(String, Option<Vec<u8>>, Json)> {
+pub(crate) fn vectors(set: &str) -> Vec<(String, Option<Vec<u8>>, Json)> {
     let mut all: Vec<_> = std::fs::read_dir(dir(set))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -33,11 +33,11 @@ pub fn vectors(set: &str) -> Vec<(String, Option<Vec<u8>>, Json)> {
     all
 }
 
-pub fn unhex(hex: &str) -> Vec<u8> {
+pub(crate) fn unhex(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
 }
 
-pub fn from_json(json: &Json) -> Node {
+pub(crate) fn from_json(json: &Json) -> Node {
     let mut node = Node::new(json["tag"].as_str().unwrap());
     for (name, value) in json["attrs"].as_object().unwrap() {
         match value.as_str().unwrap() {
