@@ -15,6 +15,23 @@ const MIN_ATTR: usize = 2;
 /// Up to so many attributes, their names are compared in a small table.
 const FEW_ATTRS: usize = 8;
 
+/// An [`Error`] without drop glue, so that the way through a frame stays short.
+#[derive(Clone, Copy)]
+pub(super) enum Fault {
+    Binary { at: usize, what: Malformed },
+    Limit { what: Limited, max: usize },
+}
+
+impl From<Fault> for Error {
+    #[cold]
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Binary { at, what } => Self::Binary { at, what },
+            Fault::Limit { what, max } => Self::Limit { what, max },
+        }
+    }
+}
+
 /// What becomes of the values read: the owned tree, a visitor's calls, or nothing at all.
 pub(super) trait Build<'a> {
     /// What a finished node becomes.
@@ -45,6 +62,16 @@ impl<'a> Build<'a> for Check {
     fn list(&mut self, (): &mut (), _: usize) {}
     fn child(&mut self, (): &mut (), (): ()) {}
     fn close(&mut self, (): ()) {}
+}
+
+/// Marks the key of a name that is no token.
+const UNKNOWN: u16 = 0x8000;
+
+/// 15 bits that differ for most names.
+#[inline]
+fn hash(text: &str) -> u16 {
+    let mixed = text.bytes().fold(0u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193).rotate_left(5));
+    ((mixed ^ mixed >> 15) & 0x7fff) as u16
 }
 
 /// What follows a node's attributes.
@@ -88,12 +115,12 @@ impl<'a> Reader<'a> {
     }
 
     #[cold]
-    fn fail<T>(&self, what: Malformed) -> Result<T, Error> {
-        Err(Error::Binary { at: self.offset(), what })
+    fn fail<T>(&self, what: Malformed) -> Result<T, Fault> {
+        Err(Fault::Binary { at: self.offset(), what })
     }
 
     #[inline]
-    pub(super) fn u8(&mut self) -> Result<u8, Error> {
+    pub(super) fn u8(&mut self) -> Result<u8, Fault> {
         match self.rest.split_first() {
             Some((&byte, rest)) => {
                 self.rest = rest;
@@ -104,7 +131,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn u16(&mut self) -> Result<u16, Error> {
+    fn u16(&mut self) -> Result<u16, Fault> {
         match self.rest.split_first_chunk() {
             Some((bytes, rest)) => {
                 self.rest = rest;
@@ -115,7 +142,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn take(&mut self, len: usize) -> Result<&'a [u8], Error> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], Fault> {
         match self.rest.split_at_checked(len) {
             Some((bytes, rest)) => {
                 self.rest = rest;
@@ -127,7 +154,7 @@ impl<'a> Reader<'a> {
 
     /// The bytes of BINARY_8, BINARY_20 or BINARY_32, its tag read.
     #[inline]
-    fn binary(&mut self, kind: u8) -> Result<&'a [u8], Error> {
+    fn binary(&mut self, kind: u8) -> Result<&'a [u8], Fault> {
         let len = match kind {
             tag::BINARY_8 => usize::from(self.u8()?),
             tag::BINARY_20 => {
@@ -141,7 +168,7 @@ impl<'a> Reader<'a> {
 
     /// A token, packed or raw string, its tag read.
     #[inline]
-    fn text(&mut self, kind: u8) -> Result<TextRef<'a>, Error> {
+    fn text(&mut self, kind: u8) -> Result<TextRef<'a>, Fault> {
         Ok(TextRef(match kind {
             1..tag::DICTIONARY_0 => TextRepr::Token(Token::single(kind)),
             tag::DICTIONARY_0..=tag::DICTIONARY_3 => {
@@ -151,7 +178,7 @@ impl<'a> Reader<'a> {
                 let at = self.offset();
                 match core::str::from_utf8(self.binary(kind)?) {
                     Ok(text) => TextRepr::Raw(text),
-                    Err(_) => return Err(Error::Binary { at, what: Malformed::Utf8 }),
+                    Err(_) => return Err(Fault::Binary { at, what: Malformed::Utf8 }),
                 }
             }
             tag::NIBBLE_8 | tag::HEX_8 => {
@@ -160,7 +187,7 @@ impl<'a> Reader<'a> {
                 let bytes = self.take(usize::from(head & 0x7f))?;
                 match Packed::new(bytes, head & 0x80 != 0, kind == tag::HEX_8) {
                     Some(packed) => TextRepr::Packed(packed),
-                    None => return Err(Error::Binary { at, what: Malformed::Nibble }),
+                    None => return Err(Fault::Binary { at, what: Malformed::Nibble }),
                 }
             }
             tag::AD_JID | tag::JID_PAIR | tag::FB_JID | tag::INTEROP_JID => {
@@ -172,7 +199,7 @@ impl<'a> Reader<'a> {
 
     /// A tag or an attribute's name.
     #[inline]
-    pub(super) fn name(&mut self) -> Result<TextRef<'a>, Error> {
+    pub(super) fn name(&mut self) -> Result<TextRef<'a>, Fault> {
         let kind = self.u8()?;
         if kind == tag::LIST_EMPTY {
             return self.fail(Malformed::EmptyName);
@@ -183,7 +210,7 @@ impl<'a> Reader<'a> {
 
     /// A string or a JID, its tag read.
     #[inline]
-    fn value_of(&mut self, kind: u8) -> Result<ValueRef<'a>, Error> {
+    fn value_of(&mut self, kind: u8) -> Result<ValueRef<'a>, Fault> {
         match kind {
             tag::JID_PAIR | tag::AD_JID | tag::FB_JID | tag::INTEROP_JID => self.jid(kind).map(ValueRef::Jid),
             tag::LIST_EMPTY => Ok(ValueRef::Str(TextRef::EMPTY)),
@@ -193,21 +220,21 @@ impl<'a> Reader<'a> {
 
     /// An attribute's value.
     #[inline]
-    pub(super) fn value(&mut self) -> Result<ValueRef<'a>, Error> {
+    pub(super) fn value(&mut self) -> Result<ValueRef<'a>, Fault> {
         let kind = self.u8()?;
         self.value_of(kind)
     }
 
     /// The user part of a JID: a string, never another JID.
     #[inline]
-    fn user(&mut self) -> Result<TextRef<'a>, Error> {
+    fn user(&mut self) -> Result<TextRef<'a>, Fault> {
         match self.u8()? {
             tag::LIST_EMPTY => Ok(TextRef::EMPTY),
             kind => self.text(kind),
         }
     }
 
-    fn jid(&mut self, kind: u8) -> Result<JidRef<'a>, Error> {
+    fn jid(&mut self, kind: u8) -> Result<JidRef<'a>, Fault> {
         match kind {
             tag::JID_PAIR => {
                 let user = self.user()?;
@@ -247,7 +274,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn server(&mut self) -> Result<ServerRef<'a>, Error> {
+    fn server(&mut self) -> Result<ServerRef<'a>, Fault> {
         let kind = self.u8()?;
         if kind == tag::S_WHATSAPP_NET {
             return Ok(ServerRef::Known(Server::Whatsapp));
@@ -263,7 +290,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn list_size(&mut self, kind: u8) -> Result<usize, Error> {
+    fn list_size(&mut self, kind: u8) -> Result<usize, Fault> {
         match kind {
             tag::LIST_8 => self.u8().map(usize::from),
             tag::LIST_16 => self.u16().map(usize::from),
@@ -274,7 +301,7 @@ impl<'a> Reader<'a> {
 
     /// The size that a node begins with.
     #[inline]
-    pub(super) fn size(&mut self) -> Result<usize, Error> {
+    pub(super) fn size(&mut self) -> Result<usize, Fault> {
         let kind = self.u8()?;
         match self.list_size(kind)? {
             0 => self.fail(Malformed::EmptyNode),
@@ -284,20 +311,20 @@ impl<'a> Reader<'a> {
 
     /// A node's tag, its number of attributes and whether it has content.
     #[inline]
-    pub(super) fn head(&mut self) -> Result<(TextRef<'a>, usize, bool), Error> {
+    pub(super) fn head(&mut self) -> Result<(TextRef<'a>, usize, bool), Fault> {
         let size = self.size()?;
         let name = self.name()?;
         Ok((name, (size - 1) / 2, size % 2 == 0))
     }
 
     #[inline]
-    pub(super) fn attribute(&mut self) -> Result<(TextRef<'a>, ValueRef<'a>), Error> {
+    pub(super) fn attribute(&mut self) -> Result<(TextRef<'a>, ValueRef<'a>), Fault> {
         let name = self.name()?;
         Ok((name, self.value()?))
     }
 
     #[inline]
-    pub(super) fn content(&mut self) -> Result<ContentHead<'a>, Error> {
+    pub(super) fn content(&mut self) -> Result<ContentHead<'a>, Fault> {
         match self.u8()? {
             kind @ (tag::LIST_EMPTY | tag::LIST_8 | tag::LIST_16) => self.list_size(kind).map(ContentHead::Nodes),
             kind @ tag::BINARY_8..=tag::BINARY_32 => self.binary(kind).map(ContentHead::Bytes),
@@ -306,18 +333,18 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads one whole node into `build`; the root has depth 1.
-    pub(super) fn node<B: Build<'a>>(&mut self, build: &mut B, depth: usize) -> Result<B::Node, Error> {
+    pub(super) fn node<B: Build<'a>>(&mut self, build: &mut B, depth: usize) -> Result<B::Node, Fault> {
         if depth > self.max_depth {
-            return Err(Error::Limit { what: Limited::Depth, max: self.max_depth });
+            return Err(Fault::Limit { what: Limited::Depth, max: self.max_depth });
         }
         let Some(left) = self.nodes_left.checked_sub(1) else {
-            return Err(Error::Limit { what: Limited::Nodes, max: self.max_nodes });
+            return Err(Fault::Limit { what: Limited::Nodes, max: self.max_nodes });
         };
         self.nodes_left = left;
 
         let (tag, attrs, has_content) = self.head()?;
         if attrs > self.max_attrs {
-            return Err(Error::Limit { what: Limited::Attributes, max: self.max_attrs });
+            return Err(Fault::Limit { what: Limited::Attributes, max: self.max_attrs });
         }
         if attrs * MIN_ATTR + self.owed > self.rest.len() {
             return self.fail(Malformed::Truncated);
@@ -339,7 +366,7 @@ impl<'a> Reader<'a> {
                         return self.fail(Malformed::Truncated);
                     }
                     if count > self.nodes_left {
-                        return Err(Error::Limit { what: Limited::Nodes, max: self.max_nodes });
+                        return Err(Fault::Limit { what: Limited::Nodes, max: self.max_nodes });
                     }
                     build.list(&mut open, count);
                     for _ in 0..count {
@@ -360,39 +387,39 @@ impl<'a> Reader<'a> {
         build: &mut B,
         open: &mut B::Open,
         count: usize,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Fault> {
         let start = *self;
         let mut seen = [0u16; N];
-        let mut unknown = 0;
-        for (i, slot) in (0..count).zip(0..N) {
-            debug_assert_eq!(i, slot);
+        let mut suspect = false;
+        for slot in 0..count {
             let (name, value) = self.attribute()?;
-            let token = match name.0 {
-                TextRepr::Token(token) => Some(token),
-                TextRepr::Raw(text) => Token::find(text),
-                TextRepr::Packed(_) => None,
+            let key = match name.0 {
+                TextRepr::Token(token) => token.index(),
+                TextRepr::Raw(text) => Token::find(text).map_or_else(|| UNKNOWN | hash(text), Token::index),
+                // Rare enough to be compared with all others.
+                TextRepr::Packed(_) => {
+                    suspect |= count > 1;
+                    0
+                }
             };
-            match token {
-                Some(token) => {
-                    let (before, rest) = seen.split_at_mut_checked(slot).unwrap_or_default();
-                    if before.contains(&token.index()) {
+            if let Some((before, [entry, ..])) = seen.split_at_mut_checked(slot) {
+                if before.contains(&key) {
+                    if key != 0 && key & UNKNOWN == 0 {
                         return self.fail(Malformed::DuplicateAttribute);
                     }
-                    if let Some(entry) = rest.first_mut() {
-                        *entry = token.index();
-                    }
+                    suspect = true;
                 }
-                None => unknown += 1,
+                *entry = key;
             }
             build.attr(open, name, value);
         }
-        if unknown > 1 { self.distinct(start, count) } else { Ok(()) }
+        if suspect { self.distinct(start, count) } else { Ok(()) }
     }
 
-    /// Compares the names of `count` attributes from `start` with each other: for the few nodes with several names that
-    /// are no tokens. At most 256 names, so the work stays linear in the body.
+    /// Compares the names of `count` attributes from `start` with each other: for the few nodes with packed names, or
+    /// with two names that are no tokens but hash alike. At most 256 names, so the work stays linear in the body.
     #[cold]
-    fn distinct(&self, mut start: Self, count: usize) -> Result<(), Error> {
+    fn distinct(&self, mut start: Self, count: usize) -> Result<(), Fault> {
         let mut names = [TextRef::EMPTY; MAX_ATTRS];
         for i in 0..count {
             let (name, _) = start.attribute()?;
@@ -407,12 +434,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes over a node that was checked before.
-    pub(super) fn skip_node(&mut self) -> Result<(), Error> {
+    pub(super) fn skip_node(&mut self) -> Result<(), Fault> {
         self.node(&mut Check, 1)
     }
 
     /// The body must end here.
-    pub(super) fn end(&self) -> Result<(), Error> {
+    pub(super) fn end(&self) -> Result<(), Fault> {
         if self.rest.is_empty() { Ok(()) } else { self.fail(Malformed::Trailing) }
     }
 }

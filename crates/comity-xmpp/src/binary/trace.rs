@@ -47,7 +47,7 @@ pub struct Piece<'a> {
 pub fn trace<'a>(body: &'a [u8], limits: &Limits, show: &mut dyn FnMut(Piece<'a>)) -> Result<(), Error> {
     let mut trace = Trace { body, reader: Reader::new(body, limits), nodes: 0, limits, show };
     trace.node(1)?;
-    trace.reader.end()
+    Ok(trace.reader.end()?)
 }
 
 struct Trace<'a, 'f> {

@@ -30,7 +30,7 @@ pub trait Visitor<'a> {
 pub fn visit<'a>(body: &'a [u8], limits: &Limits, visitor: &mut impl Visitor<'a>) -> Result<(), Error> {
     let mut reader = Reader::new(body, limits);
     reader.node(&mut Visit(visitor), 1)?;
-    reader.end()
+    Ok(reader.end()?)
 }
 
 struct Visit<'v, V>(&'v mut V);
