@@ -1,0 +1,155 @@
+//! `comity chat`: a small client for a person, or, with `--json`, for another program.
+
+pub(crate) mod json;
+mod terminal;
+
+use crate::Failure;
+use crate::place::{Gatekeeper, INTEGRATOR, Place};
+use clap::Args;
+use comity_client::{Client, Config, Event, Events, LookUp, PartnerServer, Role, SqliteStore};
+use comity_core::{IntegratorId, Jid};
+use comity_noise::{Profile, PublicKey, TrustRoot};
+use comity_signal::{IdentityPolicy, Suites};
+use comity_signal_pqxdh::Pqxdh;
+use comity_signal_x3dh::X3dh;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+#[derive(Args)]
+pub(crate) struct ChatArgs {
+    /// Who: a partner server's user (`alice@partner.test`) or a native user's phone number (`+4915100000001`).
+    #[arg(long = "as", value_name = "WHO")]
+    who: String,
+    /// With whom: a user of the other side, or a JID.
+    #[arg(long, value_name = "WHO")]
+    to: Option<String>,
+    /// Directory shared by `sandbox`, `partner` and `chat`.
+    #[arg(long, default_value = "comity-data", env = "COMITY_DIR")]
+    dir: PathBuf,
+    /// The name others see; by default, who you are.
+    #[arg(long)]
+    name: Option<String>,
+    /// Publish post-quantum keys, and use PQXDH with those who do.
+    #[arg(long)]
+    post_quantum: bool,
+    /// Read commands and write events as JSON lines.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A started client and what a chat needs beside it.
+struct Chat {
+    client: Client,
+    events: Events,
+    partner: Option<PartnerServer>,
+    /// Who we are on the wire, if that is known already.
+    jid: Option<Jid>,
+    native: bool,
+}
+
+pub(crate) async fn run(args: ChatArgs) -> Result<ExitCode, Failure> {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
+        .init();
+    let chat = start(&args).await?;
+    if args.json { json::run(chat).await } else { terminal::run(chat, &args.who, args.to).await }
+}
+
+async fn start(args: &ChatArgs) -> Result<Chat, Failure> {
+    let place = Place::open(&args.dir)?;
+    let gatekeeper = place.gatekeeper()?;
+    let phone = args.who.strip_prefix('+').unwrap_or(&args.who);
+    let native = phone.parse::<u64>().is_ok();
+    let role = if native {
+        Role::Native { phone_number: phone.parse()? }
+    } else {
+        Role::Partner { user: args.who.parse().map_err(|e| format!("--as: {e}"))? }
+    };
+    let config = Config {
+        role,
+        display_name: args.name.clone().unwrap_or_else(|| args.who.clone()),
+        profile: Profile::WhatsApp,
+        root: root(&gatekeeper)?,
+        identity_policy: IdentityPolicy::AcceptAndTell,
+        read_receipts: true,
+        // A native user's key must be known to the gatekeeper before the first login.
+        online: !native,
+    };
+    let mut suites = Suites::new().with(X3dh);
+    if args.post_quantum {
+        suites = suites.with(Pqxdh::new());
+    }
+    let name: String = args.who.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let home = place.path(&format!("chat-{name}"));
+    std::fs::create_dir_all(&home)?;
+    let store = Arc::new(SqliteStore::open(&home.join("store.db"))?);
+    let mut builder =
+        Client::builder(config, suites, store, &gatekeeper.chat, &gatekeeper.http).files(home.join("files"));
+    let mut partner = None;
+    if !native {
+        let server = place.partner()?;
+        let user = server.users.iter().find(|user| user.id == args.who);
+        let user = user.ok_or_else(|| format!("the partner server knows no user {}", args.who))?;
+        let server = PartnerServer::new(&server.http, &user.id, &user.secret)?;
+        builder = builder.partner(server.clone());
+        partner = Some(server);
+    }
+    let (client, mut events) = builder.start()?;
+    let (noise_key, jid) = loop {
+        match events.next().await {
+            Some(Event::AccountReady { noise_key, jid }) => break (noise_key, jid),
+            Some(Event::Warning(error)) => return Err(error.into()),
+            Some(_) => {}
+            None => return Err("the client stopped".into()),
+        }
+    };
+    if native {
+        register(&gatekeeper, phone, &noise_key).await?;
+        client.go_online().await?;
+    }
+    Ok(Chat { client, events, partner, jid, native })
+}
+
+fn root(gatekeeper: &Gatekeeper) -> Result<TrustRoot, Failure> {
+    let hex = gatekeeper.root.as_bytes();
+    let mut key = [0_u8; 32];
+    let digits = hex.chunks_exact(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap_or(""), 16));
+    if hex.len() != 64 {
+        return Err("the sandbox's root key is not 64 hexadecimal digits".into());
+    }
+    for (byte, digit) in key.iter_mut().zip(digits) {
+        *byte = digit.map_err(|_| "the sandbox's root key is not hexadecimal")?;
+    }
+    Ok(TrustRoot(PublicKey::from_bytes(key)))
+}
+
+/// Makes a phone number and its key known to the sandbox, as its administrator.
+async fn register(gatekeeper: &Gatekeeper, phone: &str, noise_key: &[u8; 32]) -> Result<(), Failure> {
+    use base64::Engine;
+    let key = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(noise_key);
+    let http = reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(10)).build()?;
+    let request = http
+        .post(format!("{}/admin/native", gatekeeper.http))
+        .bearer_auth(&gatekeeper.admin_token)
+        .json(&serde_json::json!({ "phone_number": phone, "noise_key": key }));
+    let response = request.send().await.map_err(|_| "cannot reach the sandbox: is `comity sandbox` running?")?;
+    match response.status().as_u16() {
+        200 => Ok(()),
+        status => Err(format!("the sandbox does not register {phone}: status {status}").into()),
+    }
+}
+
+impl Chat {
+    /// The JID of `who`: one already, or an id of the other side that the gatekeeper looks up.
+    async fn find(&self, who: &str) -> Result<Jid, Failure> {
+        if let Ok(jid) = who.parse::<Jid>() {
+            return Ok(jid);
+        }
+        let integrator = if self.native { Some(IntegratorId::new(INTEGRATOR)?) } else { None };
+        let found = self.client.look_up(vec![LookUp { external_id: who.to_owned(), integrator }]).await?;
+        let jid = found.into_iter().next().and_then(|(_, jid)| jid);
+        jid.ok_or_else(|| format!("nobody to be reached as {who}").into())
+    }
+}

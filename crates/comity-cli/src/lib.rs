@@ -1,1 +1,0 @@
-//! The comity command: demo, chat, sandbox, partner.
