@@ -161,6 +161,14 @@ impl Client {
         self.done(Command::OptIn(integrators)).await
     }
 
+    /// Native user: lets partners' users ask, by a ping, to be let in; or not.
+    ///
+    /// # Errors
+    /// As [`Client::run`].
+    pub async fn set_reachable(&self, enabled: bool) -> Result<(), Error> {
+        self.done(Command::SetReachable(enabled)).await
+    }
+
     /// Blocks or unblocks a peer.
     ///
     /// # Errors

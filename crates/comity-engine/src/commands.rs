@@ -13,7 +13,7 @@ use comity_core::{Batch, CryptoRng, RecordKey, RecordKind};
 use comity_signal::Address;
 use comity_xmpp::stanza::{
     BlockAction, BlockChange, Chatstate, DeleteAccount, InteropPing, Iq, MediaConnQuery, NativeBlockChange, OptIn,
-    Request, Typing, UserQuery, UsersQuery, UsersResult,
+    Reachability, Request, Typing, UserQuery, UsersQuery, UsersResult,
 };
 use core::time::Duration;
 
@@ -68,6 +68,10 @@ impl Engine {
                 self.command(id, query, asked)?;
             }
             Command::OptIn(integrators) => self.command(id, OptIn { integrators }, Asked::Done)?,
+            Command::SetReachable(enabled) => {
+                let settings = Reachability { enabled, integrators: Vec::new(), rest: Default::default() };
+                self.command(id, settings, Asked::Done)?;
+            }
             Command::Block { jid, block } => {
                 let action = if block { BlockAction::Block } else { BlockAction::Unblock };
                 let change = BlockChange { action, jid, dhash: None, rest: Default::default() };

@@ -124,6 +124,8 @@ pub enum Command {
     LookUp(Vec<LookUp>),
     /// Native user: accept messages from exactly these integrators.
     OptIn(Vec<IntegratorId>),
+    /// Native user: let partners' users ask, by a ping, to be let in; or not.
+    SetReachable(bool),
     /// Block or unblock.
     Block {
         /// Whom.

@@ -87,7 +87,7 @@ impl Gatekeeper {
     }
 
     /// Passes a request that carries a valid bearer token of the gatekeeper for this partner. A token by an unknown key
-    /// waits for one fetch of the key set, if one is allowed. Cancelling it has no effect on others.
+    /// waits for one fetch of the key set, if one is allowed; so does every token as long as there is no key set at all. Cancelling it has no effect on others.
     ///
     /// # Errors
     /// The answer to give: 401, or 503 while there are no keys to judge by.
@@ -95,7 +95,8 @@ impl Gatekeeper {
         let token = credentials(headers, "Bearer").ok_or_else(|| unauthorized(r#"Bearer realm="partner""#))?;
         let mut outcomes = self.shared.outcomes.subscribe();
         let mut verdict = self.verify(token);
-        if let Err(comity_identity::Error::UnknownKey { refresh: true }) = verdict {
+        let unknown = matches!(verdict, Err(comity_identity::Error::UnknownKey { refresh: true }));
+        if verdict.is_err() && (unknown || !self.has_keys()) {
             self.shared.wanted.notify_one();
             // Whatever the outcome, the second look decides.
             let _ = tokio::time::timeout(JWKS_TIMEOUT, outcomes.changed()).await;

@@ -36,6 +36,7 @@ pub(crate) enum What {
     Typing { to: String, composing: bool },
     LookUp { id: String, integrator: Option<u16> },
     OptIn { integrators: Vec<u16> },
+    Reachable { enabled: bool },
     Block { jid: String, block: bool },
     Ping { jid: String },
     SafetyNumber { jid: String },
@@ -139,8 +140,11 @@ async fn act(client: &Client, tell: &mpsc::UnboundedSender<Value>, what: What) -
             json!(found.first().and_then(|(_, jid)| jid.as_ref()).map(Jid::to_string))
         }
         What::OptIn { integrators } => {
-            let ids: Result<Vec<_>, _> = integrators.into_iter().map(IntegratorId::new).collect();
-            client.opt_in(ids?).await?;
+            client.opt_in(integrator_ids(integrators)?).await?;
+            Value::Null
+        }
+        What::Reachable { enabled } => {
+            client.set_reachable(enabled).await?;
             Value::Null
         }
         What::Block { jid, block } => {
@@ -166,6 +170,10 @@ async fn act(client: &Client, tell: &mpsc::UnboundedSender<Value>, what: What) -
             Value::Null
         }
     })
+}
+
+fn integrator_ids(ids: Vec<u16>) -> Result<Vec<IntegratorId>, Failure> {
+    Ok(ids.into_iter().map(IntegratorId::new).collect::<Result<_, _>>()?)
 }
 
 fn sent(id: MessageId) -> Value {

@@ -73,12 +73,15 @@ pub(super) async fn play(place: &Place, files: &[PathBuf], n: &mut Narrator) -> 
     let text = format!("gatekeeper ready: chat {}, HTTP {}, root key {}…", gatekeeper.chat, gatekeeper.http,
         gatekeeper.root.get(..16).unwrap_or_default());
     n.step("gatekeeper_ready", &text, json!({ "root": gatekeeper.root }));
+    until_ready("gatekeeper", &gatekeeper.http).await?;
+    until_ready("partner server", &partner.http).await?;
+    n.step("keys_fetched", "each server has fetched the other's keys (/readyz)", json!({}));
 
     n.scene("The users");
     let mut alice = Party::start("alice", ALICE, true, place, alarm.clone())?;
     let enlisted = alice.event("enlisted", |_| true).await?;
     alice.jid = text_of(&enlisted, "jid")?;
-    let text = format!("partner's keys fetched, alice's ownership token verified: enlisted as {}", alice.jid);
+    let text = format!("alice's ownership token verified with the partner's key: enlisted as {}", alice.jid);
     n.step("enlisted", &text, json!({ "login": alice.jid }));
     log_in(&mut alice, n).await?;
     let mut bob = Party::start("bob", BOB, false, place, alarm.clone())?;
@@ -123,6 +126,25 @@ pub(super) async fn play(place: &Place, files: &[PathBuf], n: &mut Narrator) -> 
         n.note(&format!("{} finished", server.name));
     }
     Ok(())
+}
+
+/// Waits until a server says that it is ready: it has the keys of the other.
+async fn until_ready(name: &str, base: &str) -> Result<(), Failure> {
+    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+    let deadline = tokio::time::Instant::now() + super::party::PATIENCE;
+    while tokio::time::Instant::now() < deadline {
+        match http.get(format!("{base}/readyz")).send().await {
+            Ok(answer) if answer.status().is_success() => {
+                let state: Value = answer.json().await.unwrap_or_default();
+                if state["gatekeeper_keys"] != false {
+                    return Ok(());
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+    Err(format!("the {name} at {base} is not ready: it has not got the other's keys").into())
 }
 
 /// The id of the key that a partner server publishes.
@@ -174,6 +196,8 @@ async fn reach(alice: &mut Party, bob: &mut Party, n: &mut Narrator) -> Result<(
     let id = text_of(&early, "id")?;
     alice.event("state", |v| v["id"] == id && v["state"] == "failed").await?;
     n.step("not_opted_in", "bob has not opted in: not to be found, and a message to him is refused (475)", json!({}));
+    bob.call(What::Reachable { enabled: true }).await?;
+    n.step("reachable", "bob lets users of other services ask to be let in", json!({}));
     alice.call(What::Ping { jid: bob.jid.clone() }).await?;
     let ping = bob.event("pinged", |_| true).await?;
     let text = format!("reachability ping: bob is told that {} ({}) would like to write", ping["display_name"].as_str().unwrap_or_default(),
