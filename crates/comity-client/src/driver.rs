@@ -245,6 +245,7 @@ fn load(store: &dyn Store, query: &Query) -> Result<Vec<Record>, StoreError> {
     match query {
         Query::Keys(keys) => store.load(keys),
         Query::First(kind, limit) => store.scan(*kind, "", "", *limit),
+        Query::After(kind, after, limit) => store.scan(*kind, "", after, *limit),
         _ => Err(StoreError::Medium("unknown query".into())),
     }
 }

@@ -37,3 +37,33 @@ pub struct Config {
     /// Connect right after the start; else with [`crate::Command::GoOnline`].
     pub online: bool,
 }
+
+impl Config {
+    /// A partner's user, with the defaults: the wire's form, identity changes accepted and told, read receipts, online.
+    pub fn partner(user: UserVisibleId, root: TrustRoot) -> Self {
+        Self::new(user.as_str().to_owned(), Role::Partner { user }, root)
+    }
+
+    /// A native user, with the same defaults.
+    pub fn native(phone_number: u64, root: TrustRoot) -> Self {
+        Self::new(format!("+{phone_number}"), Role::Native { phone_number }, root)
+    }
+
+    fn new(display_name: String, role: Role, root: TrustRoot) -> Self {
+        Self {
+            role,
+            display_name,
+            profile: Profile::WhatsApp,
+            root,
+            identity_policy: IdentityPolicy::AcceptAndTell,
+            read_receipts: true,
+            online: true,
+        }
+    }
+
+    /// The same, not connecting before it is told to.
+    #[must_use]
+    pub fn offline(self) -> Self {
+        Self { online: false, ..self }
+    }
+}

@@ -429,6 +429,7 @@ impl Engine {
             _ => {}
         }
         self.expire_iqs();
+        self.sweep();
     }
 
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
@@ -442,7 +443,7 @@ impl Engine {
             }
             _ => None,
         };
-        link.into_iter().chain(self.iqs.deadline()).min()
+        link.into_iter().chain(self.iqs.deadline()).chain(self.sweep_due()).min()
     }
 }
 

@@ -10,8 +10,9 @@ use crate::outbox::Outbox;
 use crate::record::Order;
 use crate::retry::Retries;
 use crate::start::{Account, Start};
+use crate::sweep::Sweep;
 use bytes::Bytes;
-use comity_core::{Batch, CryptoRng, Jid, Record, StoreError, Timestamp};
+use comity_core::{Batch, CryptoRng, Jid, Record, RecordKind, StoreError, Timestamp};
 use comity_signal::Suites;
 use comity_xmpp::Node;
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +30,7 @@ pub struct Engine {
     pub(crate) outbox: Outbox,
     pub(crate) retries: Retries,
     pub(crate) order: Order,
+    pub(crate) sweep: Sweep,
     loads: BTreeMap<RequestId, Loading>,
     commits: BTreeMap<BatchId, Then>,
     next_request: u64,
@@ -40,6 +42,7 @@ pub struct Engine {
 pub(crate) enum Loading {
     Start,
     Lane(LaneKey),
+    Sweep(RecordKind),
 }
 
 /// What follows a commit.
@@ -87,6 +90,7 @@ impl Engine {
             outbox: Outbox::default(),
             retries: Retries::default(),
             order: Order::default(),
+            sweep: Sweep::default(),
             loads: BTreeMap::new(),
             commits: BTreeMap::new(),
             next_request: 0,
@@ -155,6 +159,7 @@ impl Engine {
     fn on_loaded(&mut self, id: RequestId, result: Result<Vec<Record>, StoreError>, rng: &mut dyn CryptoRng) {
         match self.loads.remove(&id) {
             Some(Loading::Start) => self.on_start_loaded(result, rng),
+            Some(Loading::Sweep(kind)) => self.on_swept(kind, result),
             Some(Loading::Lane(lane)) => self.on_lane_loaded(&lane, result, rng),
             None => {}
         }

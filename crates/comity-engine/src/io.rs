@@ -83,6 +83,8 @@ pub enum Query {
     Keys(Vec<RecordKey>),
     /// The first `limit` of a kind, in order of id.
     First(RecordKind, usize),
+    /// The first `limit` of a kind whose id is greater than this one, in order of id.
+    After(RecordKind, Box<str>, usize),
 }
 
 /// What the application can ask for.

@@ -28,6 +28,7 @@ mod receive;
 mod record;
 mod retry;
 mod start;
+mod sweep;
 
 pub use comity_noise::Pattern;
 pub use config::{Config, Role};

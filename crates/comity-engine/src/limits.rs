@@ -35,6 +35,16 @@ pub const MAX_OUTBOX: usize = 10_000;
 /// Messages that wait for the application to confirm them.
 pub const MAX_INBOX: usize = 100_000;
 
+/// A message's id, and what a retry would need of it, are kept this long: the mailbox keeps messages 30 days
+/// (PROTOCOL §12), and one more covers clocks.
+pub const MESSAGE_RETENTION: Duration = Duration::from_secs(31 * 24 * 3600);
+
+/// Records past [`MESSAGE_RETENTION`] are looked for this often.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+
+/// Records looked at in one step of that.
+pub const SWEEP_PAGE: usize = 256;
+
 /// Requests that wait for an answer.
 pub const MAX_PENDING_IQS: usize = 256;
 

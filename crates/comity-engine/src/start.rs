@@ -134,6 +134,7 @@ impl Engine {
             self.emit(receive::event(&record.key.id, &stored, me)?);
         }
         self.start = Start::Ready;
+        self.schedule_sweep();
         self.go();
         Ok(())
     }

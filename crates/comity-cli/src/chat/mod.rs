@@ -6,10 +6,10 @@ mod terminal;
 use crate::Failure;
 use crate::place::{Gatekeeper, INTEGRATOR, Place};
 use clap::Args;
-use comity_client::{Client, Config, Event, Events, LookUp, PartnerServer, Role, SqliteStore};
+use comity_client::{Client, Config, Event, Events, LookUp, PartnerServer, SqliteStore};
 use comity_core::{IntegratorId, Jid};
-use comity_noise::{Profile, PublicKey, TrustRoot};
-use comity_signal::{IdentityPolicy, Suites};
+use comity_noise::{PublicKey, TrustRoot};
+use comity_signal::Suites;
 use comity_signal_pqxdh::Pqxdh;
 use comity_signal_x3dh::X3dh;
 use std::path::PathBuf;
@@ -62,21 +62,16 @@ async fn start(args: &ChatArgs) -> Result<Chat, Failure> {
     let gatekeeper = place.gatekeeper()?;
     let phone = args.who.strip_prefix('+').unwrap_or(&args.who);
     let native = phone.parse::<u64>().is_ok();
-    let role = if native {
-        Role::Native { phone_number: phone.parse()? }
+    let root = root(&gatekeeper)?;
+    let mut config = if native {
+        // The key must be known to the gatekeeper before the first login.
+        Config::native(phone.parse()?, root).offline()
     } else {
-        Role::Partner { user: args.who.parse().map_err(|e| format!("--as: {e}"))? }
+        Config::partner(args.who.parse().map_err(|e| format!("--as: {e}"))?, root)
     };
-    let config = Config {
-        role,
-        display_name: args.name.clone().unwrap_or_else(|| args.who.clone()),
-        profile: Profile::WhatsApp,
-        root: root(&gatekeeper)?,
-        identity_policy: IdentityPolicy::AcceptAndTell,
-        read_receipts: true,
-        // A native user's key must be known to the gatekeeper before the first login.
-        online: !native,
-    };
+    if let Some(name) = &args.name {
+        config.display_name.clone_from(name);
+    }
     let mut suites = Suites::new().with(X3dh);
     if args.post_quantum {
         suites = suites.with(Pqxdh::new());

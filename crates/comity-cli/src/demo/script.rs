@@ -61,7 +61,7 @@ pub(super) async fn play(place: &Place, files: &[PathBuf], n: &mut Narrator) -> 
     let partner = Partner { http: server.field("http")?, users: partner_users(&config)? };
     place.write("partner.json", &partner)?;
     let partner_server = watch_server(server, tell.clone());
-    n.step("partner_ready", &format!("partner server ready at {partner_http}"), json!({ "http": partner_http }));
+    n.step("partner_ready", &format!("partner server ready at {partner_http}"), json!({ "http": partner_http, "pid": partner_server.pid }));
     let kid = published_key(&partner.http).await?;
     n.step("keys_published", &format!("partner publishes its signing key {kid} (JWKS)"), json!({ "kid": kid }));
 
