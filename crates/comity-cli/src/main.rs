@@ -1,10 +1,5 @@
 //! The `comity` command.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command-line program"
-)]
+#![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 
 mod chat;
 mod demo;

@@ -202,7 +202,9 @@ pub(crate) async fn sandbox(args: ServerArgs) -> Result<ExitCode, Failure> {
     println!("sandbox gatekeeper: chat {}  http {}", gatekeeper.chat, gatekeeper.http);
     println!("root key {}", gatekeeper.root);
     println!("configuration {}", config.display());
-    println!("now run `comity partner`, then `comity chat --as alice@partner.test` and `comity chat --as +4915100000001`");
+    println!(
+        "now run `comity partner`, then `comity chat --as alice@partner.test` and `comity chat --as +4915100000001`"
+    );
     until_told(server).await
 }
 

@@ -83,7 +83,7 @@ impl Client {
             sidecar: facts.sidecar.clone(),
         };
         let (kind, file_length, file_sha256) = (media.kind, media.file_length, media.file_sha256);
-        let id = self.send(to, Content::Media(media), None).await?;
+        let id = self.send(to, Content::Media(Box::new(media)), None).await?;
         Ok(SentFile { id, kind, file_length, file_sha256 })
     }
 

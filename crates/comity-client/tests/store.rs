@@ -1,4 +1,5 @@
 //! The promises of a store, on the SQLite one.
+#![allow(clippy::disallowed_methods, reason = "makes files to open")]
 
 use comity_client::SqliteStore;
 use comity_core::{Batch, RecordKey, RecordKind, Revision, Store, StoreError};

@@ -52,7 +52,7 @@ pub enum Content {
         reply_to: Option<Quote>,
     },
     /// A file with its keys and where it is hosted.
-    Media(Media),
+    Media(Box<Media>),
     /// A reaction to a message; an empty text takes it back.
     Reaction {
         /// To which message.
@@ -219,7 +219,7 @@ fn read(mut message: pb::Message, raw: &Bytes, me: &Jid, depth: usize) -> Result
         put(read_protocol(*protocol, raw)?)?;
     }
     for media in Media::read_all(&mut message)? {
-        put(Content::Media(media))?;
+        put(Content::Media(Box::new(media)))?;
     }
     if message.device_sent_message.take().is_some() {
         return Err(Error::Content("a device-sent message from another account"));

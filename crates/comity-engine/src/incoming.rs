@@ -63,11 +63,7 @@ impl Engine {
                     return self.enqueue(LaneKey::Peer(peer), Job::IdentityChanged(job));
                 }
             }
-            notice::ENCRYPT => {
-                if notification.payload::<KeyCount>().is_ok() {
-                    self.refill();
-                }
-            }
+            notice::ENCRYPT if notification.payload::<KeyCount>().is_ok() => self.refill(),
             notice::INTEROP => {
                 if let Ok(ping) = notification.payload::<InteropPingNotice>() {
                     self.emit(Event::Pinged {

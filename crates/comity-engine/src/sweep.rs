@@ -1,10 +1,10 @@
 //! What is kept of messages goes when the server can no longer have them: Seen and Sent records grow with nothing else.
 
+use crate::Error;
 use crate::engine::{Engine, Loading, Then};
 use crate::io::{Event, Query};
 use crate::limits::{MESSAGE_RETENTION, SWEEP_INTERVAL, SWEEP_PAGE};
 use crate::record::{Seen, Sent, parse};
-use crate::Error;
 use comity_core::{Batch, Record, RecordKind, StoreError, Timestamp};
 
 /// When the next sweep is due.

@@ -24,7 +24,7 @@ fn target(author: Side) -> Target {
 }
 
 fn media(kind: MediaKind) -> Content {
-    Content::Media(Media {
+    Content::Media(Box::new(Media {
         kind,
         mimetype: "application/x-test".into(),
         caption: None,
@@ -40,7 +40,7 @@ fn media(kind: MediaKind) -> Content {
         thumbnail: None,
         waveform: None,
         sidecar: None,
-    })
+    }))
 }
 
 #[test]

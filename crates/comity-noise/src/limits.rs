@@ -16,7 +16,7 @@ pub const MAX_PLAINTEXT: usize = MAX_FRAME - TAG;
 
 /// Longest handshake message, as a frame body. A login with its token and post-quantum fields stays well below; with the
 /// handshake's state it keeps a connection that has not logged in under 10 KiB.
-pub const MAX_HANDSHAKE_FRAME: usize = 6 * 1024;
+pub const MAX_HANDSHAKE_FRAME: usize = 5 * 1024 + 512;
 
 /// Longest payload a handshake message of ours may carry: the frame less keys, tags and protobuf framing.
 pub const MAX_HANDSHAKE_PAYLOAD: usize = MAX_HANDSHAKE_FRAME - 256;

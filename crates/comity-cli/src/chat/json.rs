@@ -1,4 +1,5 @@
 //! `comity chat --json`: one JSON object a line, calls in, answers and events out.
+#![allow(clippy::indexing_slicing, reason = "indexing a JSON value gives null for what is missing")]
 
 use super::Chat;
 use crate::Failure;
@@ -27,19 +28,57 @@ pub(crate) struct Call {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub(crate) enum What {
-    Send { to: String, text: String },
-    Reply { to: String, id: String, quoted: String, text: String },
-    React { to: String, id: String, text: String },
-    Revoke { to: String, id: String },
-    File { to: String, path: PathBuf },
-    Read { to: String, ids: Vec<String> },
-    Typing { to: String, composing: bool },
-    LookUp { id: String, integrator: Option<u16> },
-    OptIn { integrators: Vec<u16> },
-    Reachable { enabled: bool },
-    Block { jid: String, block: bool },
-    Ping { jid: String },
-    SafetyNumber { jid: String },
+    Send {
+        to: String,
+        text: String,
+    },
+    Reply {
+        to: String,
+        id: String,
+        quoted: String,
+        text: String,
+    },
+    React {
+        to: String,
+        id: String,
+        text: String,
+    },
+    Revoke {
+        to: String,
+        id: String,
+    },
+    File {
+        to: String,
+        path: PathBuf,
+    },
+    Read {
+        to: String,
+        ids: Vec<String>,
+    },
+    Typing {
+        to: String,
+        composing: bool,
+    },
+    LookUp {
+        id: String,
+        integrator: Option<u16>,
+    },
+    OptIn {
+        integrators: Vec<u16>,
+    },
+    Reachable {
+        enabled: bool,
+    },
+    Block {
+        jid: String,
+        block: bool,
+    },
+    Ping {
+        jid: String,
+    },
+    SafetyNumber {
+        jid: String,
+    },
     Offline,
     Online,
     /// Wait for the partner server's word that something is there, then connect.
@@ -243,7 +282,7 @@ async fn on_message(client: &Client, tell: &mpsc::UnboundedSender<Value>, messag
         }
         Content::Media(media) => {
             line["kind"] = json!(media.kind.mms_type());
-            tokio::spawn(download(client.clone(), tell.clone(), message.id.clone(), media.clone()));
+            tokio::spawn(download(client.clone(), tell.clone(), message.id.clone(), (**media).clone()));
         }
         Content::Unsupported { raw } => line["unsupported"] = json!(raw.len()),
         _ => {}

@@ -102,7 +102,12 @@ impl Terminal {
                 let (client, to, tell) = (client.clone(), to()?, self.tell.clone());
                 tokio::spawn(async move {
                     let line = match client.send_file(&to, file, &Progress::none()).await {
-                        Ok(sent) => format!("* {} of {} bytes sent, sha256 {}", sent.kind, sent.file_length, hex(&sent.file_sha256)),
+                        Ok(sent) => format!(
+                            "* {} of {} bytes sent, sha256 {}",
+                            sent.kind,
+                            sent.file_length,
+                            hex(&sent.file_sha256)
+                        ),
                         Err(error) => format!("! {error}"),
                     };
                     let _closed = tell.send(line);
@@ -172,7 +177,8 @@ impl Terminal {
         let mut seen = true;
         match content {
             Content::Text { text, reply_to } => {
-                let quoted = reply_to.and_then(|reply| reply.quoted).map(|q| format!(" (to “{q}”)")).unwrap_or_default();
+                let quoted =
+                    reply_to.and_then(|reply| reply.quoted).map(|q| format!(" (to “{q}”)")).unwrap_or_default();
                 println!("{name}{quoted}: {text}");
                 self.last = Some((from.clone(), id.clone(), text));
             }

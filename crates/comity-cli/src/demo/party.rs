@@ -142,7 +142,8 @@ impl Party {
 
     fn timed_out(&self, what: &str, patience: Duration) -> Failure {
         let warning = self.kept.iter().rev().find(|line| line["event"] == "warning");
-        let hint = warning.and_then(|line| line["error"].as_str()).map(|w| format!("; it says: {w}")).unwrap_or_default();
+        let hint =
+            warning.and_then(|line| line["error"].as_str()).map(|w| format!("; it says: {w}")).unwrap_or_default();
         format!("{}: no {what} within {} s{hint}", self.name, patience.as_secs()).into()
     }
 

@@ -54,14 +54,19 @@ pub(super) async fn play(place: &Place, files: &[PathBuf], n: &mut Narrator) -> 
     n.scene("The servers");
     let (tell, alarm) = watch::channel(None);
     let (http, partner_port) = free_ports()?;
-    let (partner_http, ports) = (format!("http://127.0.0.1:{partner_port}"), Ports { chat: 0, http, partner: partner_port });
+    let (partner_http, ports) =
+        (format!("http://127.0.0.1:{partner_port}"), Ports { chat: 0, http, partner: partner_port });
 
     let config = write_partner_config(place, partner_port, &format!("http://127.0.0.1:{http}"), &[ALICE])?;
     let server = Server::start("comity-partner", &config, Some(&place.path("partner.log"))).await?;
     let partner = Partner { http: server.field("http")?, users: partner_users(&config)? };
     place.write("partner.json", &partner)?;
     let partner_server = watch_server(server, tell.clone());
-    n.step("partner_ready", &format!("partner server ready at {partner_http}"), json!({ "http": partner_http, "pid": partner_server.pid }));
+    n.step(
+        "partner_ready",
+        &format!("partner server ready at {partner_http}"),
+        json!({ "http": partner_http, "pid": partner_server.pid }),
+    );
     let kid = published_key(&partner.http).await?;
     n.step("keys_published", &format!("partner publishes its signing key {kid} (JWKS)"), json!({ "kid": kid }));
 
@@ -70,8 +75,12 @@ pub(super) async fn play(place: &Place, files: &[PathBuf], n: &mut Narrator) -> 
     let gatekeeper = gatekeeper_of(&server, &config)?;
     place.write("gatekeeper.json", &gatekeeper)?;
     let gatekeeper_server = watch_server(server, tell);
-    let text = format!("gatekeeper ready: chat {}, HTTP {}, root key {}…", gatekeeper.chat, gatekeeper.http,
-        gatekeeper.root.get(..16).unwrap_or_default());
+    let text = format!(
+        "gatekeeper ready: chat {}, HTTP {}, root key {}…",
+        gatekeeper.chat,
+        gatekeeper.http,
+        gatekeeper.root.get(..16).unwrap_or_default()
+    );
     n.step("gatekeeper_ready", &text, json!({ "root": gatekeeper.root }));
     until_ready("gatekeeper", &gatekeeper.http).await?;
     until_ready("partner server", &partner.http).await?;
@@ -105,15 +114,22 @@ pub(super) async fn play(place: &Place, files: &[PathBuf], n: &mut Narrator) -> 
     find(&mut alice, &mut carol, CAROL, n).await?;
     let (id, version) = exchange(&mut alice, &mut carol, "The same words, safe from tomorrow's computers.", n).await?;
     expect(version == 4, "alice's and carol's session is not version 4")?;
-    n.step("pqxdh", "both published post-quantum keys: PQXDH session (message version 4)", json!({ "id": id, "version": 4 }));
+    n.step(
+        "pqxdh",
+        "both published post-quantum keys: PQXDH session (message version 4)",
+        json!({ "id": id, "version": 4 }),
+    );
     exchange(&mut carol, &mut alice, "Received, and answered in kind.", n).await?;
 
     leave(&mut alice, &mut bob, n).await?;
 
     n.scene("The end");
     for (who, pid) in [
-        ("alice", alice.pid()), ("bob", bob.pid()), ("carol", carol.pid()),
-        ("gatekeeper", gatekeeper_server.pid), ("partner", partner_server.pid),
+        ("alice", alice.pid()),
+        ("bob", bob.pid()),
+        ("carol", carol.pid()),
+        ("gatekeeper", gatekeeper_server.pid),
+        ("partner", partner_server.pid),
     ] {
         n.memory(who, peak_memory(pid));
     }
@@ -165,7 +181,11 @@ async fn log_in(party: &mut Party, n: &mut Narrator) -> Result<(), Failure> {
     let keys = party.event("keys_uploaded", |_| true).await?;
     let pq = if keys["post_quantum"] == true { ", post-quantum keys too" } else { "" };
     let text = format!("{name}: logged in, {} one-time pre-keys uploaded{pq}", keys["one_time"]);
-    n.step("pre_keys", &text, json!({ "who": name, "one_time": keys["one_time"], "post_quantum": keys["post_quantum"] }));
+    n.step(
+        "pre_keys",
+        &text,
+        json!({ "who": name, "one_time": keys["one_time"], "post_quantum": keys["post_quantum"] }),
+    );
     party.event("up_to_date", |_| true).await?;
     if party.jid.is_empty() {
         party.jid = party.event("ready", |v| v["jid"].is_string()).await.and_then(|v| text_of(&v, "jid"))?;
@@ -200,8 +220,11 @@ async fn reach(alice: &mut Party, bob: &mut Party, n: &mut Narrator) -> Result<(
     n.step("reachable", "bob lets users of other services ask to be let in", json!({}));
     alice.call(What::Ping { jid: bob.jid.clone() }).await?;
     let ping = bob.event("pinged", |_| true).await?;
-    let text = format!("reachability ping: bob is told that {} ({}) would like to write", ping["display_name"].as_str().unwrap_or_default(),
-        ping["integrator_name"].as_str().unwrap_or_default());
+    let text = format!(
+        "reachability ping: bob is told that {} ({}) would like to write",
+        ping["display_name"].as_str().unwrap_or_default(),
+        ping["integrator_name"].as_str().unwrap_or_default()
+    );
     n.step("ping", &text, json!({}));
     opt_in(bob, n).await?;
     find(alice, bob, BOB, n).await
@@ -239,11 +262,19 @@ async fn talk(alice: &mut Party, bob: &mut Party, n: &mut Narrator) -> Result<()
     let text = "Hello Bob! I am on another service.";
     let sent = alice.call(What::Send { to: bob.jid.clone(), text: text.into() }).await?;
     let session = alice.event("session", |v| v["peer"] == bob.jid.as_str()).await?;
-    n.step("key_fetch", "bob's keys fetched, signature verified, X3DH session built (message version 3)", json!({ "version": session["version"] }));
+    n.step(
+        "key_fetch",
+        "bob's keys fetched, signature verified, X3DH session built (message version 3)",
+        json!({ "version": session["version"] }),
+    );
     let (hello, version) = receive(alice, bob, &sent, |v| v["text"] == text).await?;
     expect(version == 3 && session["version"] == 3, "alice's and bob's session is not version 3")?;
     n.messages += 1;
-    n.step("text", &format!("alice → bob: “{text}” received (version 3), delivery receipt"), json!({ "id": hello, "version": 3 }));
+    n.step(
+        "text",
+        &format!("alice → bob: “{text}” received (version 3), delivery receipt"),
+        json!({ "id": hello, "version": 3 }),
+    );
     bob.call(What::Read { to: alice.jid.clone(), ids: vec![hello.clone()] }).await?;
     alice.event("state", |v| v["id"] == hello && v["state"] == "read").await?;
     n.step("read", "alice sees that bob has read it", json!({ "id": hello }));
@@ -253,7 +284,9 @@ async fn talk(alice: &mut Party, bob: &mut Party, n: &mut Narrator) -> Result<()
     n.step("typing", "alice sees bob typing", json!({}));
     exchange(bob, alice, "Hello Alice! So it works.", n).await?;
 
-    let sent = bob.call(What::Reply { to: alice.jid.clone(), id: hello.clone(), quoted: text.into(), text: "Which one?".into() }).await?;
+    let sent = bob
+        .call(What::Reply { to: alice.jid.clone(), id: hello.clone(), quoted: text.into(), text: "Which one?".into() })
+        .await?;
     receive(bob, alice, &sent, |v| v["text"] == "Which one?" && v["reply_to"] == hello).await?;
     n.messages += 1;
     n.step("reply", "bob replies to alice's first message", json!({ "reply_to": hello }));
@@ -271,7 +304,11 @@ async fn talk(alice: &mut Party, bob: &mut Party, n: &mut Narrator) -> Result<()
     let ours = alice.call(What::SafetyNumber { jid: bob.jid.clone() }).await?;
     let theirs = bob.call(What::SafetyNumber { jid: alice.jid.clone() }).await?;
     expect(ours == theirs && ours.is_string(), "the safety numbers differ")?;
-    n.step("safety_number", &format!("safety numbers are equal: {}…", ours.as_str().and_then(|s| s.get(..15)).unwrap_or_default()), json!({ "digits": ours }));
+    n.step(
+        "safety_number",
+        &format!("safety numbers are equal: {}…", ours.as_str().and_then(|s| s.get(..15)).unwrap_or_default()),
+        json!({ "digits": ours }),
+    );
     Ok(())
 }
 
@@ -286,7 +323,11 @@ async fn send_file(from: &mut Party, to: &mut Party, file: &Path, n: &mut Narrat
     let kind = text_of(&sent, "kind")?;
     expect(sent["sha256"] == before.as_str(), "the file changed while it was sent")?;
     let host = if from.jid.ends_with("@interop") { "the partner" } else { "the gatekeeper" };
-    n.step("file_hosted", &format!("encrypted and hosted by {host}; sent as {kind}"), json!({ "id": id, "kind": kind }));
+    n.step(
+        "file_hosted",
+        &format!("encrypted and hosted by {host}; sent as {kind}"),
+        json!({ "id": id, "kind": kind }),
+    );
     let got = to.event("message", |v| v["id"] == id).await?;
     expect(got["kind"] == kind.as_str(), "the file arrived as another kind")?;
     let mut fits = |v: &Value| v["event"] == "file" && v["id"] == id;
@@ -305,7 +346,9 @@ async fn send_file(from: &mut Party, to: &mut Party, file: &Path, n: &mut Narrat
 }
 
 fn progress(n: &mut Narrator, line: &Value) {
-    if let (Some(what), Some(done), Some(total)) = (line["what"].as_str(), line["done"].as_u64(), line["total"].as_u64()) {
+    if let (Some(what), Some(done), Some(total)) =
+        (line["what"].as_str(), line["done"].as_u64(), line["total"].as_u64())
+    {
         n.progress(what, done, total);
     }
 }
@@ -330,7 +373,9 @@ async fn be_away(alice: &mut Party, bob: &mut Party, n: &mut Narrator) -> Result
     let pattern = text_of(&alice.event("handshake", |_| true).await?, "pattern")?;
     n.step("resume", &format!("alice logs in again: {pattern}"), json!({ "pattern": pattern }));
     for (id, text) in ids.iter().zip(texts) {
-        let got = alice.find("a queued message", super::party::PATIENCE, &mut |v| v["event"] == "message", &mut |_| {}).await?;
+        let got = alice
+            .find("a queued message", super::party::PATIENCE, &mut |v| v["event"] == "message", &mut |_| {})
+            .await?;
         expect(got["id"] == id.as_str() && got["text"] == text, "a queued message is missing or out of order")?;
         bob.event("state", |v| v["id"] == id.as_str() && v["state"] == "delivered").await?;
         n.messages += 1;
@@ -348,7 +393,11 @@ async fn leave(alice: &mut Party, bob: &mut Party, n: &mut Narrator) -> Result<(
     bob.call(What::Block { jid: alice.jid.clone(), block: false }).await?;
     let (after, _) = exchange(alice, bob, "And now?", n).await?;
     expect(!bob.has_event("message", |v| v["id"] == blocked), "a blocked sender's message was delivered")?;
-    n.step("block", "while blocked, alice's message is acknowledged and goes nowhere; unblocked, the next arrives", json!({ "after": after }));
+    n.step(
+        "block",
+        "while blocked, alice's message is acknowledged and goes nowhere; unblocked, the next arrives",
+        json!({ "after": after }),
+    );
     alice.call(What::DeleteAccount).await?;
     alice.event("deleted", |_| true).await?;
     n.step("deleted", "alice's account is deleted on the gatekeeper", json!({}));

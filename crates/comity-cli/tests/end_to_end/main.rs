@@ -34,8 +34,10 @@ async fn what_the_gatekeeper_acknowledged_survives_its_restart() {
     let mut ids = Vec::new();
     for n in 0..20 {
         let id = bob.client.send_text(&alice_jid, &format!("message {n}")).await.unwrap();
-        bob.until(|event| matches!(event, Event::State { id: i, state: MessageState::Sent, .. } if *i == id).then_some(()))
-            .await;
+        bob.until(|event| {
+            matches!(event, Event::State { id: i, state: MessageState::Sent, .. } if *i == id).then_some(())
+        })
+        .await;
         ids.push(id);
     }
     world.stop_gatekeeper().await;
@@ -47,8 +49,10 @@ async fn what_the_gatekeeper_acknowledged_survives_its_restart() {
     }
     // Bob's client comes back by itself, and hears of the delivery.
     for id in &ids {
-        bob.until(|event| matches!(event, Event::State { id: i, state: MessageState::Delivered, .. } if i == id).then_some(()))
-            .await;
+        bob.until(|event| {
+            matches!(event, Event::State { id: i, state: MessageState::Delivered, .. } if i == id).then_some(())
+        })
+        .await;
     }
     assert!(!alice.has(|event| matches!(event, Event::Message(_))).await, "a message came twice");
 }
@@ -111,8 +115,10 @@ async fn a_lost_session_is_rebuilt_by_a_retry() {
     bob.until(|event| matches!(event, Event::Resent { id: i, .. } if *i == id).then_some(())).await;
     let got = alice.message().await;
     assert_eq!((got.id, text(&got.content)), (id.clone(), "third"));
-    bob.until(|event| matches!(event, Event::State { id: i, state: MessageState::Delivered, .. } if *i == id).then_some(()))
-        .await;
+    bob.until(|event| {
+        matches!(event, Event::State { id: i, state: MessageState::Delivered, .. } if *i == id).then_some(())
+    })
+    .await;
     // And back, over the new session.
     alice.client.send_text(&bob_jid, "fourth").await.unwrap();
     assert_eq!(text(&bob.message().await.content), "fourth");

@@ -36,7 +36,8 @@ impl World {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (chat, http, partner) = (free_port(), free_port(), free_port());
-        let (partner_http, gatekeeper_http) = (format!("http://127.0.0.1:{partner}"), format!("http://127.0.0.1:{http}"));
+        let (partner_http, gatekeeper_http) =
+            (format!("http://127.0.0.1:{partner}"), format!("http://127.0.0.1:{http}"));
         let gatekeeper_config = format!(
             r#"
             listen_chat = "127.0.0.1:{chat}"
@@ -211,4 +212,3 @@ impl User {
         self.client.look_up(vec![whom]).await.unwrap().remove(0).1.expect("bob is to be found")
     }
 }
-

@@ -1,6 +1,6 @@
 //! The tests that every suite has to pass, and the in-memory store they run on (feature `tests`).
 //!
-//! ```ignore
+//! ```text
 //! comity_signal::suite_tests!(one_to_one; MySuite::new());
 //! comity_signal::suite_tests!(pre_keys; MySuite::new());
 //! comity_signal::suite_tests!(groups; MySuite::new());
