@@ -60,6 +60,7 @@ impl Engine {
             Command::Confirm(event) => {
                 let mut batch = Batch::new();
                 batch.delete_owned(RecordKey { kind: RecordKind::Inbox, id: event.0 });
+                self.unconfirmed = self.unconfirmed.saturating_sub(1);
                 self.commit(batch, Then { effects: vec![Effect::Reply(id, Ok(Reply::Done))], lane: None });
             }
             Command::LookUp(whom) => {

@@ -6,7 +6,7 @@ use crate::connection::Link;
 use crate::io::{BatchId, Command, CommandId, Event, Input, Output, Query, Reply, RequestId};
 use crate::iq::Iqs;
 use crate::lane::{LaneKey, Lanes};
-use crate::outbox::Outbox;
+use crate::outbox::{Entry, Outbox};
 use crate::record::Order;
 use crate::retry::Retries;
 use crate::start::{Account, Start};
@@ -31,6 +31,8 @@ pub struct Engine {
     pub(crate) retries: Retries,
     pub(crate) order: Order,
     pub(crate) sweep: Sweep,
+    /// Messages that the application has not confirmed.
+    pub(crate) unconfirmed: usize,
     loads: BTreeMap<RequestId, Loading>,
     commits: BTreeMap<BatchId, Then>,
     next_request: u64,
@@ -62,10 +64,16 @@ pub(crate) enum Effect {
     Reply(CommandId, Result<Reply, Error>),
     /// A queued message or receipt is in the store.
     Queued(Box<str>),
+    /// The outbox has one more.
+    Insert(Box<str>, Box<Entry>),
     /// A queued message or receipt is ready to go out.
     Transmit(Box<str>, Bytes),
     /// A queued message or receipt is done with.
     Dequeue(Box<str>),
+    /// A message was asked for once more, or a session was rebuilt for one.
+    Counted(Box<crate::retry::Counted>),
+    /// A message waits for the application to confirm it.
+    Stored,
     /// The account's start goes on.
     Started,
     /// The account is enlisted: log in with this token.
@@ -91,6 +99,7 @@ impl Engine {
             retries: Retries::default(),
             order: Order::default(),
             sweep: Sweep::default(),
+            unconfirmed: 0,
             loads: BTreeMap::new(),
             commits: BTreeMap::new(),
             next_request: 0,
@@ -178,6 +187,11 @@ impl Engine {
         match then.lane {
             Some(lane) if error == StoreError::Conflict => self.lane_conflict(&lane),
             Some(lane) => self.lane_failed(&lane, Error::Store(error)),
+            // Another process made the account first: it is ours, too.
+            None if error == StoreError::Conflict && self.start == Start::Keys => {
+                self.start = Start::New;
+                self.on_start();
+            }
             None => {
                 let mut told = false;
                 for effect in then.effects {
@@ -204,6 +218,9 @@ impl Engine {
                 Effect::Emit(event) => self.emit(event),
                 Effect::Reply(id, result) => self.reply(id, result),
                 Effect::Queued(key) => self.on_queued(&key),
+                Effect::Insert(key, entry) => self.outbox.insert(&key, *entry),
+                Effect::Counted(retry) => self.retries.count(*retry),
+                Effect::Stored => self.unconfirmed += 1,
                 Effect::Transmit(key, stanza) => self.transmit(&key, &stanza),
                 Effect::Dequeue(key) => self.outbox.remove(&key),
                 Effect::Started => self.on_started(),

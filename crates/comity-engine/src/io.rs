@@ -95,7 +95,8 @@ pub enum Command {
     GoOnline,
     /// Disconnect, and stay so.
     GoOffline,
-    /// Send a message; answered with [`Reply::Queued`] when it is durable. Sending an id again does nothing.
+    /// Send a message; answered with [`Reply::Queued`] when it is durable. Sending an id again, within
+    /// [`crate::limits::MESSAGE_RETENTION`], does nothing.
     Send {
         /// The chat.
         to: Jid,

@@ -86,7 +86,7 @@ impl Job {
     fn run(&mut self, engine: &mut Engine, records: &mut Records, rng: &mut dyn CryptoRng) -> Result<Outcome, Error> {
         match self {
             Self::Send(job) => job.run(engine, records, rng),
-            Self::Acked(job) => job.run(engine, records),
+            Self::Acked(job) => job.run(records),
             Self::Receive(job) => job.run(engine, records, rng),
             Self::Receipt(job) => job.run(records),
             Self::Resend(job) => job.run(engine, records, rng),

@@ -32,7 +32,7 @@ pub const RECONNECT_MAX: Duration = Duration::from_secs(600);
 /// Messages that wait for the server's ack.
 pub const MAX_OUTBOX: usize = 10_000;
 
-/// Messages that wait for the application to confirm them.
+/// Messages that wait for the application to confirm them. More are not taken from the server, which keeps them.
 pub const MAX_INBOX: usize = 100_000;
 
 /// A message's id, and what a retry would need of it, are kept this long: the mailbox keeps messages 30 days
@@ -57,10 +57,7 @@ pub const PREKEY_BATCH: usize = 100;
 /// Fewer one-time pre-keys than this on the server, and more are uploaded.
 pub const PREKEY_LOW_WATER: usize = 10;
 
-/// A message for which more retries are asked is given up (PROTOCOL §7: counts of 5 and above are not honoured).
-pub const MAX_RETRIES: u32 = 5;
-
-/// Messages whose retry count is remembered.
+/// Messages whose retry count, and peers whose rebuilt sessions, are remembered.
 pub const MAX_TRACKED_RETRIES: usize = 1_000;
 
 /// A job that loses this many commits in a row to other processes fails.

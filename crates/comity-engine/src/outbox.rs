@@ -120,13 +120,16 @@ impl Send {
             return Ok(Outcome::Done(vec![Effect::Transmit(self.key.clone(), outgoing.stanza)]));
         }
         let mut batch = Batch::new();
-        if records.value(&self.sent_key()).is_ok_and(|sent| sent.is_some()) {
+        let sent = records.get(&self.sent_key()).map_err(|_| Error::Corrupt("sent"))?.clone();
+        if sent.value.is_some() {
             batch.delete(&record); // an id that was sent before
             return Ok(Outcome::Commit(batch, vec![dequeue()]));
         }
         match seal(engine, records, &self.peer, &self.to, &outgoing, self.bundle.as_ref(), rng) {
             Ok(sealed) => {
                 batch.append(sealed.batch);
+                let kept = Sent { at: engine.now.as_millis(), outgoing: Some(outgoing.clone()) };
+                batch.put(&sent, kept.encode_to_vec());
                 outgoing.stanza = sealed.stanza.clone();
                 batch.put(&record, outgoing.encode_to_vec());
                 let mut effects = sealed.events;
@@ -236,25 +239,22 @@ impl Acked {
         vec![outbox_key(&self.key), self.sent_key()]
     }
 
-    pub(crate) fn run(&self, engine: &Engine, records: &Records) -> Result<Outcome, Error> {
+    pub(crate) fn run(&self, records: &Records) -> Result<Outcome, Error> {
         let missing = |_| Error::Corrupt("outbox");
         let record = records.get(&outbox_key(&self.key)).map_err(missing)?;
         let mut effects = vec![Effect::Dequeue(self.key.clone())];
         let Some(outgoing) = parse::<Outgoing>(record, "outbox")? else { return Ok(Outcome::Done(effects)) };
         let mut batch = Batch::new();
         batch.delete(record);
-        if !outgoing.is_receipt() {
+        if !outgoing.is_receipt() && outgoing.retry == 0 {
             let reached = match self.error {
                 Some(code) => MessageState::Failed(Failure::Server(code)),
                 None => MessageState::Sent,
             };
-            if outgoing.retry == 0 {
-                effects.push(state(&self.to, &self.id, reached)?);
-                if self.error.is_none() {
-                    let kept = Outgoing { stanza: Bytes::new(), ..outgoing };
-                    let sent = Sent { at: engine.now.as_millis(), outgoing: kept };
-                    batch.put(records.get(&self.sent_key()).map_err(missing)?, sent.encode_to_vec());
-                }
+            effects.push(state(&self.to, &self.id, reached)?);
+            let sent = records.get(&self.sent_key()).map_err(missing)?;
+            if self.error.is_some() && sent.value.is_some() {
+                batch.delete(sent); // nobody will ask for it, and it may be sent anew
             }
         }
         Ok(Outcome::Commit(batch, effects))
@@ -346,12 +346,12 @@ impl Engine {
     }
 
     /// A resent message: its record and ciphertext are in the batch of the job that made it.
-    pub(crate) fn queue_resent(&mut self, outgoing: &Outgoing, batch: &mut Batch) -> Result<Effect, Error> {
+    pub(crate) fn queue_resent(&mut self, outgoing: &Outgoing, batch: &mut Batch) -> Result<[Effect; 2], Error> {
         let id: MessageId = outgoing.id.parse().map_err(|_| Error::Corrupt("sent"))?;
         let key: Box<str> = self.order.next(self.now, &id).into();
-        self.outbox.insert(&key, Entry::new(outgoing, Stage::AtWork)?);
+        let entry = Entry::new(outgoing, Stage::AtWork)?;
         batch.put_owned(outbox_key(&key), outgoing.encode_to_vec());
-        Ok(Effect::Transmit(key, outgoing.stanza.clone()))
+        Ok([Effect::Insert(key.clone(), Box::new(entry)), Effect::Transmit(key, outgoing.stanza.clone())])
     }
 
     pub(crate) fn on_queued(&mut self, key: &str) {

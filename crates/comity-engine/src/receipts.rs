@@ -6,7 +6,9 @@ use crate::io::{Event, MessageState};
 use crate::lane::{Job, LaneKey, Outcome};
 use crate::limits::MAX_RECEIPT_IDS;
 use crate::outbox::sent_key;
+use crate::record::{Sent, parse};
 use comity_core::{Batch, Jid, MessageId, RecordKey};
+use comity_proto::Codec;
 use comity_signal::{Address, Records};
 use comity_xmpp::Node;
 use comity_xmpp::stanza::{Ack, ReceiptType};
@@ -24,14 +26,15 @@ impl Receipt {
         self.ids.iter().map(|id| sent_key(&self.from, id)).collect()
     }
 
-    /// What has arrived is not asked for again: its copy goes.
+    /// What has arrived is not asked for again: its copy goes, its id stays.
     pub(crate) fn run(&self, records: &Records) -> Result<Outcome, Error> {
         let mut batch = Batch::new();
         let mut effects = Vec::new();
         for id in &self.ids {
             let record = records.get(&sent_key(&self.from, id)).map_err(|_| Error::Corrupt("sent"))?;
-            if record.value.is_some() && batch.changes.iter().all(|change| change.key != record.key) {
-                batch.delete(record);
+            let sent = parse::<Sent>(record, "sent")?.filter(|sent| sent.outgoing.is_some());
+            if let Some(sent) = sent.filter(|_| batch.changes.iter().all(|change| change.key != record.key)) {
+                batch.put(record, Sent { outgoing: None, ..sent }.encode_to_vec());
             }
             let (chat, id, state) = (self.from.clone(), id.clone(), self.state.clone());
             effects.push(Effect::Emit(Event::State { chat, id, state }));

@@ -5,6 +5,7 @@ use crate::content::Content;
 use crate::engine::{Effect, Engine};
 use crate::io::{Event, EventId, MessageEvent};
 use crate::lane::{Job, LaneKey, Outcome};
+use crate::limits::MAX_INBOX;
 use crate::record::{Incoming, Seen, message_key};
 use bytes::Bytes;
 use comity_core::{Batch, CryptoRng, Jid, MessageId, RecordKey, RecordKind, Timestamp};
@@ -48,6 +49,10 @@ impl Receive {
         let seen = records.get(&self.seen_key()).map_err(|_| Error::Corrupt("seen"))?.clone();
         if seen.value.is_some() {
             return Ok(Outcome::Done(vec![self.delivered()]));
+        }
+        if engine.unconfirmed >= MAX_INBOX {
+            // Neither decrypted nor acknowledged: the server keeps it.
+            return Ok(Outcome::Done(vec![Effect::Emit(Event::Warning(Error::Full("unconfirmed messages")))]));
         }
         let policy = engine.config.identity_policy;
         let done = decrypt(records, &engine.suites, policy, &self.peer, self.kind, &self.body, engine.now, rng);
@@ -95,7 +100,7 @@ impl Receive {
                     offline: self.offline,
                 };
                 let key = engine.order.next(engine.now, &self.id);
-                effects.extend([self.delivered(), Effect::Emit(event(&key, &stored, engine.me()?)?)]);
+                effects.extend([Effect::Stored, self.delivered(), Effect::Emit(event(&key, &stored, engine.me()?)?)]);
                 batch.put_owned(RecordKey { kind: RecordKind::Inbox, id: key.into() }, stored.encode_to_vec());
             }
             // Keys without content: taken silently.

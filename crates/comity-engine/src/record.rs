@@ -57,16 +57,17 @@ impl Outgoing {
     }
 }
 
-/// What is kept of a sent message for retries, until it is delivered. Record `Sent/{peer}/{id}`.
+/// What is kept of a message that went out. Record `Sent/{peer}/{id}`.
 #[derive(Clone, PartialEq, prost::Message)]
 #[prost(skip_debug)]
 pub(crate) struct Sent {
     /// When, unix ms.
     #[prost(uint64, tag = "1")]
     pub(crate) at: u64,
-    /// The message as it was queued, without its stanza.
-    #[prost(message, required, tag = "2")]
-    pub(crate) outgoing: Outgoing,
+    /// The message as it was queued, without its stanza; none once it is delivered: then the record only keeps the id
+    /// from being sent again.
+    #[prost(message, optional, tag = "2")]
+    pub(crate) outgoing: Option<Outgoing>,
 }
 
 /// That a message was given to the application. Record `Seen/{peer}/{id}`.

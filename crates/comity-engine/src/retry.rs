@@ -5,11 +5,12 @@ use crate::engine::{Effect, Engine};
 use crate::io::Event;
 use crate::keys::{key_xml, pq_xml, retry_bundle, signed_xml};
 use crate::lane::{Fetched, Job, LaneKey, Outcome};
-use crate::limits::{MAX_RETRIES, MAX_TRACKED_RETRIES};
+use crate::limits::MAX_TRACKED_RETRIES;
 use crate::outbox::{seal, sent_key};
 use crate::receive::Receive;
 use crate::record::{Outgoing, Sent, parse};
-use comity_core::{CryptoRng, Jid, MessageId, RecordKey};
+use comity_core::{CryptoRng, Jid, MessageId, RecordKey, Timestamp};
+use comity_signal::limits::{MAX_REBUILDS_PER_PEER, MAX_RETRIES_PER_MESSAGE, REBUILD_WINDOW};
 use comity_signal::{Account, Address, Records, keys_for_encrypt, merge};
 use comity_xmpp::Node;
 use comity_xmpp::stanza::{Receipt, Retry, RetryKeys, nack};
@@ -17,20 +18,53 @@ use std::collections::BTreeMap;
 
 /// How often each message was asked for; forgotten at a restart, when the server delivers and the count begins anew.
 #[derive(Default)]
-pub(crate) struct Retries(BTreeMap<(Jid, MessageId), u32>);
+pub(crate) struct Retries {
+    asked: BTreeMap<(Jid, MessageId), u32>,
+    /// When sessions were rebuilt because a peer asked.
+    rebuilt: BTreeMap<Address, Vec<Timestamp>>,
+}
+
+/// Something to count.
+pub(crate) enum Counted {
+    /// A message was asked for so often.
+    Asked(Jid, MessageId, u32),
+    /// A session with a peer was rebuilt.
+    Rebuilt(Address, Timestamp),
+}
 
 impl Retries {
-    fn next(&mut self, from: &Jid, id: &MessageId) -> u32 {
-        if self.0.len() >= MAX_TRACKED_RETRIES {
-            self.0.pop_first();
+    fn next(&self, from: &Jid, id: &MessageId) -> u32 {
+        self.asked.get(&(from.clone(), id.clone())).copied().unwrap_or_default() + 1
+    }
+
+    /// Whether one more session may be rebuilt because this peer asked.
+    fn may_rebuild(&self, peer: &Address, now: Timestamp) -> bool {
+        let limit = usize::try_from(MAX_REBUILDS_PER_PEER).unwrap_or(usize::MAX);
+        self.rebuilt.get(peer).is_none_or(|at| at.iter().filter(|at| now.since(**at) < REBUILD_WINDOW).count() < limit)
+    }
+
+    /// What was asked and rebuilt is durable.
+    pub(crate) fn count(&mut self, counted: Counted) {
+        match counted {
+            Counted::Asked(from, id, count) => {
+                if self.asked.len() >= MAX_TRACKED_RETRIES {
+                    self.asked.pop_first();
+                }
+                self.asked.insert((from, id), count);
+            }
+            Counted::Rebuilt(peer, now) => {
+                if self.rebuilt.len() >= MAX_TRACKED_RETRIES {
+                    self.rebuilt.pop_first();
+                }
+                let at = self.rebuilt.entry(peer).or_default();
+                at.retain(|at| now.since(*at) < REBUILD_WINDOW);
+                at.push(now);
+            }
         }
-        let count = self.0.entry((from.clone(), id.clone())).or_default();
-        *count += 1;
-        *count
     }
 
     pub(crate) fn forget(&mut self, from: &Jid, id: &MessageId) {
-        self.0.remove(&(from.clone(), id.clone()));
+        self.asked.remove(&(from.clone(), id.clone()));
     }
 }
 
@@ -47,10 +81,11 @@ impl Receive {
         let count = engine.retries.next(&self.from, &self.id);
         let event =
             Event::Undecryptable { from: self.from.clone(), id: self.id.clone(), count, cause: error.to_string() };
-        if count >= MAX_RETRIES {
+        if count >= MAX_RETRIES_PER_MESSAGE {
             engine.retries.forget(&self.from, &self.id);
             return Ok(Outcome::Done(vec![self.refuse(nack::UNHANDLED), Effect::Emit(event)]));
         }
+        let counted = Effect::Counted(Box::new(Counted::Asked(self.from.clone(), self.id.clone(), count)));
         let account = Account::load(records).map_err(session)?;
         let mut retry = Retry {
             count,
@@ -63,7 +98,7 @@ impl Receive {
         };
         if count < 2 && error.retry_code() != Some(1) {
             let receipt = Receipt::retry(self.from.clone(), retry).into_node();
-            return Ok(Outcome::Done(vec![Effect::Send(receipt), Effect::Emit(event)]));
+            return Ok(Outcome::Done(vec![counted, Effect::Send(receipt), Effect::Emit(event)]));
         }
         // A fresh one-time key, which is never uploaded: for this sender alone.
         let (fresh, mut batch) = Account::new_pre_keys(records, 1, rng).map_err(session)?;
@@ -84,7 +119,7 @@ impl Receive {
         }
         retry.keys = Some(keys);
         let receipt = Receipt::retry(self.from.clone(), retry).into_node();
-        Ok(Outcome::Commit(batch, vec![Effect::Send(receipt), Effect::Emit(event)]))
+        Ok(Outcome::Commit(batch, vec![counted, Effect::Send(receipt), Effect::Emit(event)]))
     }
 }
 
@@ -112,11 +147,17 @@ impl Resend {
     ) -> Result<Outcome, Error> {
         let ack = Effect::Send(self.ack.clone());
         let record = records.get(&sent_key(&self.from, &self.retry.id)).map_err(|_| Error::Corrupt("sent"))?;
-        let Some(sent) = parse::<Sent>(record, "sent")? else { return Ok(Outcome::Done(vec![ack])) };
-        let mut outgoing = Outgoing { retry: self.retry.count, ..sent.outgoing };
+        let Some(sent) = parse::<Sent>(record, "sent")?.and_then(|sent| sent.outgoing) else {
+            return Ok(Outcome::Done(vec![ack]));
+        };
+        let mut outgoing = Outgoing { retry: self.retry.count, ..sent };
         // A fetched bundle goes before the receipt's keys: it is fetched when those were not good enough.
         let offered = self.retry.keys.as_ref().map(|keys| retry_bundle(self.retry.registration, keys));
         let bundle = self.bundle.clone().or(offered);
+        if bundle.is_some() && !engine.retries.may_rebuild(&self.peer, engine.now) {
+            let error = Error::Full("rebuilt sessions of one peer");
+            return Ok(Outcome::Done(vec![ack, Effect::Emit(Event::Warning(error))]));
+        }
         match seal(engine, records, &self.peer, &self.from, &outgoing, bundle.as_ref(), rng) {
             Ok(sealed) => {
                 let mut batch = sealed.batch;
@@ -125,7 +166,12 @@ impl Resend {
                 let event =
                     Event::Resent { chat: self.from.clone(), id: self.retry.id.clone(), count: self.retry.count };
                 let mut effects = sealed.events;
-                effects.extend([ack, transmit, Effect::Emit(event)]);
+                if bundle.is_some() {
+                    effects.push(Effect::Counted(Box::new(Counted::Rebuilt(self.peer.clone(), engine.now))));
+                }
+                effects.push(ack);
+                effects.extend(transmit);
+                effects.push(Effect::Emit(event));
                 Ok(Outcome::Commit(batch, effects))
             }
             // Keys that do not make a session, such as those that would downgrade one, are not used: fetch.
@@ -140,7 +186,7 @@ impl Resend {
 impl Engine {
     pub(crate) fn on_retry_receipt(&mut self, receipt: Receipt, from: Jid, peer: Address, ack: Node) {
         match receipt.retry {
-            Some(retry) if retry.count < MAX_RETRIES => {
+            Some(retry) if retry.count < MAX_RETRIES_PER_MESSAGE => {
                 let job = Resend { from, peer: peer.clone(), retry, ack, bundle: None };
                 self.enqueue(LaneKey::Peer(peer), Job::Resend(Box::new(job)));
             }

@@ -127,6 +127,7 @@ impl Engine {
         let account = self.account.as_ref().ok_or(Error::Corrupt("account"))?;
         let (noise_key, jid) = (*account.noise.public().as_bytes(), account.jid.clone());
         self.emit(Event::AccountReady { noise_key, jid: jid.clone() });
+        self.unconfirmed = records.len();
         for record in records {
             self.order.follow(&record.key.id);
             let stored = parse::<Incoming>(record, "message")?.ok_or(Error::Corrupt("message"))?;

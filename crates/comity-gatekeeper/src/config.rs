@@ -164,7 +164,11 @@ impl Config {
     /// # Errors
     /// [`Error::Config`] says what is wrong and where.
     pub fn from_toml(text: &str) -> Result<Self, Error> {
-        let config: Self = toml::from_str(text).map_err(|e| Error::Config(e.to_string()))?;
+        // The error's own text quotes the line, which may be the one with the token.
+        let config: Self = toml::from_str(text).map_err(|e| {
+            let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            Error::Config(format!("line {}: {}", before.matches('\n').count() + 1, e.message()))
+        })?;
         config.check()?;
         Ok(config)
     }

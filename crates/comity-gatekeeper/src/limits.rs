@@ -21,9 +21,11 @@ pub const LAPSE_AFTER: Duration = Duration::from_secs(30 * 86_400);
 pub const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// Random user numbers tried for a new user before giving up.
 pub const NUMBER_CANDIDATES: usize = 8;
+/// Longest configuration file, in bytes.
+pub const MAX_CONFIG_LEN: u64 = 1 << 20;
 /// Longest display name, in bytes.
 pub const MAX_DISPLAY_NAME: usize = 128;
-/// Most native users the admin interface registers in one request body, in bytes.
+/// Longest request body of the admin interface, in bytes.
 pub const MAX_ADMIN_BODY: usize = 4 * 1024;
 
 // Mailbox.
@@ -104,7 +106,8 @@ pub const MAX_ENLIST_BODY: usize = 16 * 1024;
 pub const ENLIST_PER_MINUTE: u32 = 120;
 /// A request other than a media transfer must be answered within this, its body included.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
-/// Addresses remembered for that; beyond it the oldest half is forgotten.
+/// Addresses remembered for that. Beyond it, addresses whose bucket is full again are forgotten, and a new one is
+/// refused as long as there is none such.
 pub const MAX_ADDRESSES: usize = 100_000;
 /// Largest media file (PROTOCOL §10).
 pub const MAX_MEDIA: u64 = 2 << 30;

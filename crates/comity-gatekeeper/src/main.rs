@@ -2,9 +2,11 @@
 #![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
 use clap::Parser;
+use comity_gatekeeper::limits::MAX_CONFIG_LEN;
 use comity_gatekeeper::{AdminToken, Config, Error, Gatekeeper, Options};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -41,8 +43,13 @@ struct Args {
 impl Args {
     /// File, over it environment and flags.
     fn config(self) -> Result<Config, Error> {
-        let text = std::fs::read_to_string(&self.config)
-            .map_err(|e| Error::Config(format!("{}: {e}", self.config.display())))?;
+        let unread = |e: std::io::Error| Error::Config(format!("{}: {e}", self.config.display()));
+        let mut text = String::new();
+        let file = std::fs::File::open(&self.config).map_err(unread)?;
+        file.take(MAX_CONFIG_LEN + 1).read_to_string(&mut text).map_err(unread)?;
+        if text.len() as u64 > MAX_CONFIG_LEN {
+            return Err(Error::Config(format!("{}: longer than {MAX_CONFIG_LEN} bytes", self.config.display())));
+        }
         let mut config = Config::from_toml(&text)?;
         config.listen_chat = self.listen_chat.unwrap_or(config.listen_chat);
         config.listen_http = self.listen_http.unwrap_or(config.listen_http);

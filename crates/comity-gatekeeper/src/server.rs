@@ -142,6 +142,10 @@ impl std::fmt::Debug for Gatekeeper {
 fn open(dir: &Path) -> Result<(File, Keys, Store), Error> {
     let media = dir.join("media");
     std::fs::create_dir_all(&media).map_err(Error::io(media.display().to_string()))?;
+    // Keys, mailboxes and who writes to whom: for the operator's account alone.
+    #[cfg(unix)]
+    std::fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .map_err(Error::io(dir.display().to_string()))?;
     let lock = File::create(dir.join("lock")).map_err(Error::io(dir.display().to_string()))?;
     lock.try_lock().map_err(|_| Error::Config(format!("{}: in use by another gatekeeper", dir.display())))?;
     Ok((lock, Keys::open(dir)?, Store::open(&dir.join("gatekeeper.db"))?))

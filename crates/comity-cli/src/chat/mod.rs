@@ -124,7 +124,11 @@ fn root(gatekeeper: &Gatekeeper) -> Result<TrustRoot, Failure> {
 async fn register(gatekeeper: &Gatekeeper, phone: &str, noise_key: &[u8; 32]) -> Result<(), Failure> {
     use base64::Engine;
     let key = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(noise_key);
-    let http = reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(10)).build()?;
+    let http = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .timeout(std::time::Duration::from_secs(10))
+        .build()?;
     let request = http
         .post(format!("{}/admin/native", gatekeeper.http))
         .bearer_auth(&gatekeeper.admin_token)

@@ -146,7 +146,11 @@ pub(super) async fn play(place: &Place, files: &[PathBuf], n: &mut Narrator) -> 
 
 /// Waits until a server says that it is ready: it has the keys of the other.
 async fn until_ready(name: &str, base: &str) -> Result<(), Failure> {
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+    let http = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .timeout(Duration::from_secs(5))
+        .build()?;
     let deadline = tokio::time::Instant::now() + super::party::PATIENCE;
     while tokio::time::Instant::now() < deadline {
         match http.get(format!("{base}/readyz")).send().await {
@@ -165,7 +169,11 @@ async fn until_ready(name: &str, base: &str) -> Result<(), Failure> {
 
 /// The id of the key that a partner server publishes.
 async fn published_key(base: &str) -> Result<String, Failure> {
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
+    let http = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .timeout(Duration::from_secs(10))
+        .build()?;
     let answer = http.get(format!("{base}/.well-known/oauth/openid/jwks")).send().await?.error_for_status()?;
     let keys: Value = answer.json().await?;
     text_of(&keys["keys"][0], "kid")
