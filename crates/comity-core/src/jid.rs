@@ -69,7 +69,20 @@ impl Server {
 
     /// The server of that text, if it is a known one.
     pub fn parse(s: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|server| server.as_str() == s)
+        Some(match s {
+            "s.whatsapp.net" => Self::Whatsapp,
+            "lid" => Self::Lid,
+            "hosted" => Self::Hosted,
+            "hosted.lid" => Self::HostedLid,
+            "g.us" => Self::Group,
+            "msgr" => Self::Msgr,
+            "interop" => Self::Interop,
+            "broadcast" => Self::Broadcast,
+            "call" => Self::Call,
+            "newsletter" => Self::Newsletter,
+            "bot" => Self::Bot,
+            _ => return None,
+        })
     }
 }
 
@@ -97,7 +110,7 @@ impl Jid {
     /// # Errors
     /// [`IdError::Jid`] if the user is longer than [`MAX_JID_USER_LEN`] or has `@`, `:`, or a control character.
     pub fn new(user: &str, server: Server) -> Result<Self, IdError> {
-        if user.len() > MAX_JID_USER_LEN || user.chars().any(|c| c == '@' || c == ':' || c.is_control()) {
+        if user.len() > MAX_JID_USER_LEN || !is_user(user) {
             return Err(IdError::Jid);
         }
         if server == Server::Interop {
@@ -162,6 +175,13 @@ impl Jid {
     pub fn account(&self) -> Self {
         Self { device: 0, ..self.clone() }
     }
+}
+
+/// Whether a text has neither `@`, `:` nor a control character.
+fn is_user(text: &str) -> bool {
+    // One pass without branches settles it for printable ASCII.
+    let other = text.bytes().fold(false, |bad, b| bad | !(b' '..0x7f).contains(&b) | (b == b'@') | (b == b':'));
+    !other || !text.chars().any(|c| c == '@' || c == ':' || c.is_control())
 }
 
 impl fmt::Display for Jid {

@@ -155,7 +155,11 @@ impl<'a> TextRef<'a> {
     /// Whether the text is empty.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        match self.0 {
+            TextRepr::Token(_) => false, // none is
+            TextRepr::Raw(text) => text.is_empty(),
+            TextRepr::Packed(packed) => packed.len() == 0,
+        }
     }
 
     /// The owned form.

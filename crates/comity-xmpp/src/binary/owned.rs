@@ -12,16 +12,16 @@ use std::borrow::Cow;
 
 /// Reads a frame (flags byte and body) into a tree.
 ///
-/// The tree's byte contents share one copy of the body. It takes at most 32 times the (inflated) body and 64 KiB.
+/// Byte contents are copied one by one (of a compressed frame they share the inflated body). The tree takes at most 32 times the (inflated) body and 64 KiB.
 ///
 /// # Errors
 /// [`Error::Binary`] if the frame is malformed, [`Error::Limit`] if it exceeds `limits`.
 pub fn decode(frame: &[u8], limits: &Limits) -> Result<Node, Error> {
     match body(frame, limits)? {
-        Cow::Borrowed(plain) => read(plain, Source::Borrowed(plain), limits),
+        Cow::Borrowed(plain) => read(plain, None, limits),
         Cow::Owned(inflated) => {
             let body = Bytes::from(inflated);
-            read(&body, Source::Shared(&body), limits)
+            read(&body, Some(&body), limits)
         }
     }
 }
@@ -35,43 +35,19 @@ pub fn decode_bytes(frame: &Bytes, limits: &Limits) -> Result<Node, Error> {
         return decode(frame, limits);
     }
     let body = frame.slice(1..);
-    read(&body, Source::Shared(&body), limits)
+    read(&body, Some(&body), limits)
 }
 
-fn read(body: &[u8], source: Source<'_>, limits: &Limits) -> Result<Node, Error> {
+fn read(body: &[u8], shared: Option<&Bytes>, limits: &Limits) -> Result<Node, Error> {
     let mut reader = Reader::new(body, limits);
-    let node = reader.node(&mut Tree { source, copy: None }, 1)?;
+    let node = reader.node(&mut Tree { shared }, 1)?;
     reader.end()?;
     Ok(node)
 }
 
-/// Where byte contents come from.
-enum Source<'a> {
-    Borrowed(&'a [u8]),
-    Shared(&'a Bytes),
-}
-
 struct Tree<'s> {
-    source: Source<'s>,
-    /// The one copy of a borrowed body, made when the first byte content is met.
-    copy: Option<Bytes>,
-}
-
-impl Tree<'_> {
-    #[inline]
-    fn share(&mut self, bytes: &[u8]) -> Bytes {
-        if bytes.is_empty() {
-            return Bytes::new();
-        }
-        match self.source {
-            Source::Shared(body) => body.slice_ref(bytes),
-            Source::Borrowed(body) => {
-                let copy = self.copy.get_or_insert_with(|| Bytes::copy_from_slice(body));
-                let at = bytes.as_ptr().addr().wrapping_sub(body.as_ptr().addr());
-                copy.slice(at..at + bytes.len())
-            }
-        }
-    }
+    /// The body that byte contents share; without one they are copied.
+    shared: Option<&'s Bytes>,
 }
 
 /// A node being read; it becomes a [`Node`] when it is closed.
@@ -97,7 +73,10 @@ impl<'a> Build<'a> for Tree<'_> {
 
     #[inline]
     fn bytes(&mut self, open: &mut OpenNode<'a>, bytes: &'a [u8]) {
-        open.content = Content::Bytes(self.share(bytes));
+        open.content = Content::Bytes(match self.shared {
+            Some(body) => body.slice_ref(bytes),
+            None => Bytes::copy_from_slice(bytes),
+        });
     }
 
     fn text(&mut self, open: &mut OpenNode<'a>, value: ValueRef<'a>) {

@@ -1,7 +1,7 @@
 //! Values off the wire: strings, JIDs, lists and nodes, checked as they are read (PROTOCOL §6.1).
 
 use super::tag;
-use super::tokens::Token;
+use super::tokens::{Token, key};
 use crate::error::{Error, Limited, Malformed};
 use crate::limits::{Limits, MAX_ATTRS, MAX_DEPTH_CEILING};
 use crate::text::{Packed, TextRef, TextRepr};
@@ -66,13 +66,6 @@ impl<'a> Build<'a> for Check {
 
 /// Marks the key of a name that is no token.
 const UNKNOWN: u16 = 0x8000;
-
-/// 15 bits that differ for most names.
-#[inline]
-fn hash(text: &str) -> u16 {
-    let mixed = text.bytes().fold(0u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193).rotate_left(5));
-    ((mixed ^ mixed >> 15) & 0x7fff) as u16
-}
 
 /// What follows a node's attributes.
 #[derive(Clone, Copy)]
@@ -286,7 +279,12 @@ impl<'a> Reader<'a> {
         if text.is_empty() {
             return self.fail(Malformed::NoServer);
         }
-        Ok(text.as_str().and_then(Server::parse).map_or(ServerRef::Other(text), ServerRef::Known))
+        let known = match text.0 {
+            TextRepr::Token(token) => token.server(),
+            TextRepr::Raw(text) => Server::parse(text),
+            TextRepr::Packed(_) => None,
+        };
+        Ok(known.map_or(ServerRef::Other(text), ServerRef::Known))
     }
 
     #[inline]
@@ -351,9 +349,9 @@ impl<'a> Reader<'a> {
         }
         let mut open = build.open(tag, attrs);
         if attrs <= FEW_ATTRS {
-            self.attributes::<B, FEW_ATTRS>(build, &mut open, attrs)?;
+            self.attributes::<B, FEW_ATTRS, 4>(build, &mut open, attrs)?;
         } else {
-            self.attributes::<B, MAX_ATTRS>(build, &mut open, attrs)?;
+            self.many_attributes(build, &mut open, attrs)?;
         }
 
         if has_content {
@@ -380,9 +378,10 @@ impl<'a> Reader<'a> {
         Ok(build.close(open))
     }
 
-    /// Reads `count` attributes, at most `N`, and refuses a repeated name.
+    /// Reads `count` attributes, at most `N`, and refuses a repeated name. `W` words note which keys were met, so that
+    /// few names are compared with the ones before.
     #[inline]
-    fn attributes<B: Build<'a>, const N: usize>(
+    fn attributes<B: Build<'a>, const N: usize, const W: usize>(
         &mut self,
         build: &mut B,
         open: &mut B::Open,
@@ -390,12 +389,55 @@ impl<'a> Reader<'a> {
     ) -> Result<(), Fault> {
         let start = *self;
         let mut seen = [0u16; N];
+        let mut met = [0u64; W];
+        for slot in 0..count {
+            let (name, value) = self.attribute()?;
+            let key = match name.0 {
+                TextRepr::Token(token) => token.key(),
+                TextRepr::Raw(text) => key(text.as_bytes()),
+                TextRepr::Packed(_) => return self.attributes_exactly(build, open, start, slot, count),
+            };
+            let bit = 1 << (key & 63);
+            if let Some(word) = met.get_mut(usize::from(key >> 6) % W) {
+                if *word & bit != 0 && seen.iter().take(slot).any(|k| *k == key) {
+                    return self.attributes_exactly(build, open, start, slot, count);
+                }
+                *word |= bit;
+            }
+            if let Some(entry) = seen.get_mut(slot) {
+                *entry = key;
+            }
+            build.attr(open, name, value);
+        }
+        Ok(())
+    }
+
+    /// As [`Reader::attributes`], more than a few.
+    #[inline(never)]
+    fn many_attributes<B: Build<'a>>(&mut self, build: &mut B, open: &mut B::Open, count: usize) -> Result<(), Fault> {
+        self.attributes::<B, MAX_ATTRS, 64>(build, open, count)
+    }
+
+    /// Reads `count` attributes from `start`, of which `built` were read before, and compares names by what they are:
+    /// for the few nodes with packed names, or with two names of one key.
+    #[cold]
+    #[inline(never)]
+    fn attributes_exactly<B: Build<'a>>(
+        &mut self,
+        build: &mut B,
+        open: &mut B::Open,
+        start: Self,
+        built: usize,
+        count: usize,
+    ) -> Result<(), Fault> {
+        *self = start;
+        let mut seen = [0u16; MAX_ATTRS];
         let mut suspect = false;
         for slot in 0..count {
             let (name, value) = self.attribute()?;
             let key = match name.0 {
                 TextRepr::Token(token) => token.index(),
-                TextRepr::Raw(text) => Token::find(text).map_or_else(|| UNKNOWN | hash(text), Token::index),
+                TextRepr::Raw(text) => Token::find(text).map_or_else(|| UNKNOWN | key(text.as_bytes()), Token::index),
                 // Rare enough to be compared with all others.
                 TextRepr::Packed(_) => {
                     suspect |= count > 1;
@@ -411,7 +453,9 @@ impl<'a> Reader<'a> {
                 }
                 *entry = key;
             }
-            build.attr(open, name, value);
+            if slot >= built {
+                build.attr(open, name, value);
+            }
         }
         if suspect { self.distinct(start, count) } else { Ok(()) }
     }
