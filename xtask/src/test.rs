@@ -25,7 +25,7 @@ impl AddAssign for Totals {
 
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} passed, {} failed, {} ignored", self.passed, self.failed, self.ignored)
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.ignored)
     }
 }
 
@@ -77,6 +77,6 @@ mod tests {
                 totals += found;
             }
         }
-        assert_eq!(totals.to_string(), "13 passed, 2 failed, 1 ignored");
+        assert_eq!(totals.to_string(), "13 passed, 2 failed, 1 skipped");
     }
 }

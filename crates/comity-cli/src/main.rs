@@ -10,13 +10,19 @@ mod stanza;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-const LICENCE: &str = "\
+macro_rules! licence {
+    () => {
+        "\
 Licence of this program: AGPL-3.0-only, because the Signal engines inside it are. Whoever distributes it, or lets others
 use a changed version over a network, must offer them its source. The servers comity-partner and comity-gatekeeper, and
-all library crates but comity-signal-x3dh and comity-signal-pqxdh, are Apache-2.0 OR MIT.";
+all library crates but comity-signal-x3dh and comity-signal-pqxdh, are Apache-2.0 OR MIT."
+    };
+}
+
+const LICENCE: &str = licence!();
 
 #[derive(Parser)]
-#[command(name = "comity", version, long_version = concat!(env!("CARGO_PKG_VERSION"), "\n\n", "AGPL-3.0-only; see `comity licence`"),
+#[command(name = "comity", version, long_version = concat!(env!("CARGO_PKG_VERSION"), " (AGPL-3.0-only)\n\n", licence!()),
     about = "Messaging interoperability under Article 7 of the Digital Markets Act", after_help = LICENCE)]
 struct Cli {
     #[command(subcommand)]

@@ -10,6 +10,7 @@ use crate::start::Start;
 use bytes::{Bytes, BytesMut};
 use comity_core::{Batch, CryptoRng, Jid, Timestamp};
 use comity_noise::frame::FrameDecoder;
+use comity_noise::limits::MAX_FRAME;
 use comity_noise::{Initiator, InitiatorConfig, Opener, Pattern, Provider, Sealer, ServerTrust};
 use comity_proto::Codec;
 use comity_proto::handshake as pb;
@@ -69,6 +70,8 @@ pub(crate) struct Session {
     kept_alive: Timestamp,
     /// `<active/>` is answered: stanzas may go out.
     pub(crate) active: bool,
+    /// New pre-keys are being made or uploaded.
+    pub(crate) refilling: bool,
 }
 
 impl Link {
@@ -87,6 +90,11 @@ impl Link {
     pub(crate) fn stop(&mut self) {
         self.wanted = false;
         self.state = State::Stopped;
+    }
+
+    /// The login is of use: the next failure is a first one.
+    pub(crate) fn succeeded(&mut self) {
+        self.attempts = 0;
     }
 
     pub(crate) fn session(&mut self) -> Option<&mut Session> {
@@ -139,7 +147,14 @@ impl Engine {
         }
     }
 
-    pub(crate) fn connect(&mut self, token: String) {
+    /// The account is enlisted, and that is durable.
+    pub(crate) fn connect_enlisted(&mut self, token: String) {
+        if matches!(self.link.state, State::Storing) {
+            self.connect(token);
+        }
+    }
+
+    fn connect(&mut self, token: String) {
         self.link.state = State::Opening { token, deadline: self.now.after(LOGIN_TIMEOUT) };
         self.output(Output::Connect);
     }
@@ -242,6 +257,7 @@ impl Engine {
                 }
                 self.emit(Event::HandshakeDone { pattern: done.pattern, valid_until });
                 let (sealer, opener) = done.transport.split();
+                self.link.decoder.set_limit(MAX_FRAME);
                 self.link.state = State::LoggingIn { sealer: Box::new(sealer), opener: Box::new(opener), deadline };
             }
             State::LoggingIn { sealer, mut opener, deadline } => {
@@ -269,9 +285,15 @@ impl Engine {
                 else {
                     return Ok(());
                 };
-                self.link.attempts = 0;
                 let now = self.now;
-                let session = Session { sealer: *sealer, opener: *opener, heard: now, kept_alive: now, active: false };
+                let session = Session {
+                    sealer: *sealer,
+                    opener: *opener,
+                    heard: now,
+                    kept_alive: now,
+                    active: false,
+                    refilling: false,
+                };
                 self.link.state = State::Open(Box::new(session));
                 self.show(ConnectionState::LoggedIn);
                 self.begin_session();

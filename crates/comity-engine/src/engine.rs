@@ -224,7 +224,7 @@ impl Engine {
                 Effect::Transmit(key, stanza) => self.transmit(&key, &stanza),
                 Effect::Dequeue(key) => self.outbox.remove(&key),
                 Effect::Started => self.on_started(),
-                Effect::Connect(token) => self.connect(token),
+                Effect::Connect(token) => self.connect_enlisted(token),
                 Effect::Upload(upload) => self.upload(*upload),
             }
         }

@@ -117,6 +117,10 @@ impl Engine {
 
     /// More one-time keys are needed.
     pub(crate) fn refill(&mut self) {
+        match self.link.session() {
+            Some(session) if !session.refilling => session.refilling = true,
+            _ => return, // under way, or due at the next login anyway
+        }
         self.enqueue(LaneKey::Account, Job::Refill(Refill));
     }
 
@@ -140,6 +144,9 @@ impl Engine {
     }
 
     pub(crate) fn on_key_upload(&mut self, answer: Result<Iq, Error>, one_time: usize, post_quantum: bool) {
+        if let Some(session) = self.link.session() {
+            session.refilling = false;
+        }
         match answer {
             Ok(_) => {
                 self.emit(Event::KeysUploaded { one_time, post_quantum });
@@ -163,6 +170,7 @@ impl Engine {
                 if let Some(session) = self.link.session() {
                     session.active = true;
                 }
+                self.link.succeeded();
                 self.unpark_lanes();
                 self.flush_outbox();
             }

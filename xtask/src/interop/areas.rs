@@ -55,7 +55,16 @@ pub(crate) const AREAS: &[Area] = &[
             },
         ],
     },
-    Area { name: "xmpp", examples: &[], packages: &[], drivers: &[] },
+    Area {
+        name: "xmpp",
+        examples: &[("comity-xmpp", "xmpp_peer")],
+        packages: &[],
+        drivers: &[Driver {
+            program: Program::Node("baileys.mjs"),
+            args: &[],
+            provides: &[("baileys", "decode-ours"), ("baileys", "encode-theirs")],
+        }],
+    },
     Area {
         name: "signal",
         examples: &[("comity-signal-pqxdh", "signal_interop")],

@@ -108,7 +108,7 @@ pub(super) async fn play(place: &Place, files: &[PathBuf], n: &mut Narrator) -> 
     be_away(&mut alice, &mut bob, n).await?;
 
     n.scene("Post-quantum: alice and carol");
-    let mut carol = Party::start("carol", CAROL, true, place, alarm)?;
+    let mut carol = Party::start("carol", CAROL, true, place, alarm.clone())?;
     log_in(&mut carol, n).await?;
     opt_in(&mut carol, n).await?;
     find(&mut alice, &mut carol, CAROL, n).await?;
@@ -121,6 +121,7 @@ pub(super) async fn play(place: &Place, files: &[PathBuf], n: &mut Narrator) -> 
     );
     exchange(&mut carol, &mut alice, "Received, and answered in kind.", n).await?;
 
+    alice = start_anew(alice, &mut bob, place, alarm, n).await?;
     leave(&mut alice, &mut bob, n).await?;
 
     n.scene("The end");
@@ -128,6 +129,7 @@ pub(super) async fn play(place: &Place, files: &[PathBuf], n: &mut Narrator) -> 
         ("alice", alice.pid()),
         ("bob", bob.pid()),
         ("carol", carol.pid()),
+        ("the demo", Some(std::process::id())),
         ("gatekeeper", gatekeeper_server.pid),
         ("partner", partner_server.pid),
     ] {
@@ -390,6 +392,36 @@ async fn be_away(alice: &mut Party, bob: &mut Party, n: &mut Narrator) -> Result
     }
     n.step("drained", "both messages arrive, in order", json!({ "ids": ids }));
     Ok(())
+}
+
+/// Alice loses her phone: a new client with an empty store, the same user, another identity key.
+async fn start_anew(
+    alice: Party,
+    bob: &mut Party,
+    place: &Place,
+    alarm: watch::Receiver<Option<String>>,
+    n: &mut Narrator,
+) -> Result<Party, Failure> {
+    n.scene("A new phone");
+    let jid = alice.jid.clone();
+    let before = bob.call(What::SafetyNumber { jid: jid.clone() }).await?;
+    alice.quit().await?;
+    let anew = Place::open(&place.path("alice-anew"))?;
+    anew.write("gatekeeper.json", &place.gatekeeper()?)?;
+    anew.write("partner.json", &place.partner()?)?;
+    let mut alice = Party::start("alice", ALICE, true, &anew, alarm)?;
+    alice.jid = text_of(&alice.event("enlisted", |_| true).await?, "jid")?;
+    expect(alice.jid == jid, "the same user got another id")?;
+    n.step("enlisted_again", &format!("alice enlists with new keys, and is {jid} again"), json!({ "login": jid }));
+    log_in(&mut alice, n).await?;
+    bob.event("identity_changed", |v| v["peer"] == jid.as_str()).await?;
+    n.step("identity_changed", "bob gets a security notification: alice's identity changed", json!({ "peer": jid }));
+    exchange(bob, &mut alice, "Is it still you?", n).await?;
+    let after = bob.call(What::SafetyNumber { jid: alice.jid.clone() }).await?;
+    let hers = alice.call(What::SafetyNumber { jid: bob.jid.clone() }).await?;
+    expect(after == hers && after != before, "the safety number did not follow the identity")?;
+    n.step("safety_number_changed", "the safety number is another one, and both see it", json!({ "digits": after }));
+    Ok(alice)
 }
 
 async fn leave(alice: &mut Party, bob: &mut Party, n: &mut Narrator) -> Result<(), Failure> {

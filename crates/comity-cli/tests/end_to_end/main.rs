@@ -86,6 +86,18 @@ async fn a_message_is_given_again_until_it_is_confirmed_and_sent_once_by_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_longest_text_arrives_and_a_longer_one_is_refused_at_once() {
+    let world = World::start().await;
+    let mut alice = world.alice(world.store("alice")).await;
+    let alice_jid = alice.enlisted().await;
+    let bob = world.bob(world.store("bob")).await;
+    let long = "x".repeat(65_536);
+    bob.client.send_text(&alice_jid, &long).await.unwrap();
+    assert_eq!(text(&alice.message().await.content), long);
+    assert!(bob.client.send_text(&alice_jid, &format!("{long}x")).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_session_is_rebuilt_by_a_retry() {
     let world = World::start().await;
     let (alice_store, bob_store) = (world.store("alice"), world.store("bob"));
