@@ -159,39 +159,49 @@ impl<'a> Reader<'a> {
         self.take(len)
     }
 
-    /// A token, packed or raw string, its tag read.
-    #[inline]
+    /// A token, packed or raw string, its tag read. Tokens and short raw strings are read in place: they are most of
+    /// every stanza, and a call would move the result through memory.
+    #[inline(always)]
     fn text(&mut self, kind: u8) -> Result<TextRef<'a>, Fault> {
-        Ok(TextRef(match kind {
-            1..tag::DICTIONARY_0 => TextRepr::Token(Token::single(kind)),
+        match kind {
+            1..tag::DICTIONARY_0 => Ok(TextRef(TextRepr::Token(Token::single(kind)))),
+            tag::BINARY_8 => self.raw(kind),
+            _ => self.other_text(kind),
+        }
+    }
+
+    #[inline(always)]
+    fn raw(&mut self, kind: u8) -> Result<TextRef<'a>, Fault> {
+        let at = self.offset();
+        match core::str::from_utf8(self.binary(kind)?) {
+            Ok(text) => Ok(TextRef(TextRepr::Raw(text))),
+            Err(_) => Err(Fault::Binary { at, what: Malformed::Utf8 }),
+        }
+    }
+
+    #[inline(never)]
+    fn other_text(&mut self, kind: u8) -> Result<TextRef<'a>, Fault> {
+        match kind {
             tag::DICTIONARY_0..=tag::DICTIONARY_3 => {
-                TextRepr::Token(Token::double(kind - tag::DICTIONARY_0, self.u8()?))
+                Ok(TextRef(TextRepr::Token(Token::double(kind - tag::DICTIONARY_0, self.u8()?))))
             }
-            tag::BINARY_8..=tag::BINARY_32 => {
-                let at = self.offset();
-                match core::str::from_utf8(self.binary(kind)?) {
-                    Ok(text) => TextRepr::Raw(text),
-                    Err(_) => return Err(Fault::Binary { at, what: Malformed::Utf8 }),
-                }
-            }
+            tag::BINARY_20 | tag::BINARY_32 => self.raw(kind),
             tag::NIBBLE_8 | tag::HEX_8 => {
                 let at = self.offset();
                 let head = self.u8()?;
                 let bytes = self.take(usize::from(head & 0x7f))?;
                 match Packed::new(bytes, head & 0x80 != 0, kind == tag::HEX_8) {
-                    Some(packed) => TextRepr::Packed(packed),
-                    None => return Err(Fault::Binary { at, what: Malformed::Nibble }),
+                    Some(packed) => Ok(TextRef(TextRepr::Packed(packed))),
+                    None => Err(Fault::Binary { at, what: Malformed::Nibble }),
                 }
             }
-            tag::AD_JID | tag::JID_PAIR | tag::FB_JID | tag::INTEROP_JID => {
-                return self.fail(Malformed::UnexpectedJid);
-            }
-            _ => return self.fail(Malformed::NotAString(kind)),
-        }))
+            tag::AD_JID | tag::JID_PAIR | tag::FB_JID | tag::INTEROP_JID => self.fail(Malformed::UnexpectedJid),
+            _ => self.fail(Malformed::NotAString(kind)),
+        }
     }
 
     /// A tag or an attribute's name.
-    #[inline]
+    #[inline(always)]
     pub(super) fn name(&mut self) -> Result<TextRef<'a>, Fault> {
         let kind = self.u8()?;
         if kind == tag::LIST_EMPTY {
@@ -202,7 +212,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A string or a JID, its tag read.
-    #[inline]
+    #[inline(always)]
     fn value_of(&mut self, kind: u8) -> Result<ValueRef<'a>, Fault> {
         match kind {
             tag::JID_PAIR | tag::AD_JID | tag::FB_JID | tag::INTEROP_JID => self.jid(kind).map(ValueRef::Jid),
@@ -212,7 +222,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An attribute's value.
-    #[inline]
+    #[inline(always)]
     pub(super) fn value(&mut self) -> Result<ValueRef<'a>, Fault> {
         let kind = self.u8()?;
         self.value_of(kind)
@@ -308,14 +318,14 @@ impl<'a> Reader<'a> {
     }
 
     /// A node's tag, its number of attributes and whether it has content.
-    #[inline]
+    #[inline(always)]
     pub(super) fn head(&mut self) -> Result<(TextRef<'a>, usize, bool), Fault> {
         let size = self.size()?;
         let name = self.name()?;
         Ok((name, (size - 1) / 2, size % 2 == 0))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn attribute(&mut self) -> Result<(TextRef<'a>, ValueRef<'a>), Fault> {
         let name = self.name()?;
         Ok((name, self.value()?))
