@@ -71,7 +71,8 @@ const cases = {
     }
   },
   async 'encode-theirs'() {
-    for (const tree of trees) {
+    // It writes no FB_JID: a Messenger device becomes another server's.
+    for (const tree of trees.filter((tree) => !JSON.stringify(tree).includes(':999@msgr'))) {
       const { node } = await ours({ hex: Buffer.from(encodeBinaryNode(toTheirs(tree))).toString('hex') })
       assert.deepEqual(node, tree)
     }
