@@ -216,13 +216,13 @@ impl fmt::Debug for TextRef<'_> {
 }
 
 /// Room for the longest packed text, for [`TextRef::write_to`].
-pub struct TextBuf([u8; MAX_UNPACKED_CHARS]);
+pub struct TextBuf([u8; MAX_UNPACKED_CHARS.next_multiple_of(8)]);
 
 impl TextBuf {
     /// An empty buffer.
     #[inline]
     pub const fn new() -> Self {
-        Self([0; MAX_UNPACKED_CHARS])
+        Self([0; MAX_UNPACKED_CHARS.next_multiple_of(8)])
     }
 }
 
@@ -291,27 +291,53 @@ impl<'a> Packed<'a> {
         pairs.take(self.len())
     }
 
+    /// The characters, eight a step: `buf` is a multiple of 8 long and holds them all; what follows them is any ASCII.
     #[inline]
-    fn fill<'b>(&self, buf: &'b mut [u8]) -> &'b str {
-        let table = self.table();
-        for (pair, byte) in buf.as_chunks_mut::<2>().0.iter_mut().zip(self.bytes) {
-            if let Some(chars) = table.get(usize::from(*byte)) {
-                *pair = *chars;
-            }
+    fn fill(&self, buf: &mut [u8]) {
+        let above_9 = if self.hex { i64::from(b'A' - b'9' - 1) } else { i64::from(b'-') - i64::from(b'9' + 1) };
+        let expand = |four: [u8; 4]| {
+            let word = u64::from(u32::from_be_bytes(four));
+            let word = (word | word << 16) & 0x0000_ffff_0000_ffff;
+            let word = (word | word << 8) & 0x00ff_00ff_00ff_00ff;
+            let word = (word | word << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+            let letters = (word + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+            // No byte carries into the next: the results are characters.
+            let chars = word + 0x3030_3030_3030_3030;
+            chars.wrapping_add(letters.wrapping_mul(above_9.cast_unsigned())).to_be_bytes()
+        };
+        let (fours, rest) = self.bytes.as_chunks::<4>();
+        let mut slots = buf.as_chunks_mut::<8>().0.iter_mut();
+        for (four, slot) in fours.iter().zip(slots.by_ref()) {
+            *slot = expand(*four);
         }
-        buf.get(..self.len()).and_then(|text| core::str::from_utf8(text).ok()).unwrap_or("")
+        let last = match *rest {
+            [a, b, c] => [a, b, c, 0],
+            [a, b] => [a, b, 0, 0],
+            [a] => [a, 0, 0, 0],
+            _ => return,
+        };
+        if let Some(slot) = slots.next() {
+            *slot = expand(last);
+        }
     }
 
     fn unpack<'b>(&self, buf: &'b mut TextBuf) -> &'b str {
-        self.fill(&mut buf.0)
+        self.fill(&mut buf.0);
+        buf.0.get(..self.len()).and_then(|text| core::str::from_utf8(text).ok()).unwrap_or("")
     }
 
     #[inline]
     pub(crate) fn to_compact(self) -> CompactString {
-        if self.bytes.len() <= 12 {
-            CompactString::from(self.fill(&mut [0; 24])) // inline in the result
-        } else {
-            CompactString::from(self.unpack(&mut TextBuf::new()))
+        /// Aligned and of whole words, so that its text is checked in two steps.
+        #[repr(align(16))]
+        struct Short([u8; 32]);
+
+        if self.bytes.len() > 12 {
+            return CompactString::from(self.unpack(&mut TextBuf::new()));
         }
+        let mut short = Short([0; 32]);
+        self.fill(&mut short.0);
+        let text = core::str::from_utf8(&short.0).ok().and_then(|text| text.get(..self.len()));
+        CompactString::from(text.unwrap_or("")) // inline in the result
     }
 }

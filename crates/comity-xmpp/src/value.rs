@@ -26,6 +26,7 @@ impl Value {
     }
 
     /// The value as a JID, parsed if it is a string.
+    #[inline]
     pub fn to_jid(&self) -> Option<Jid> {
         match self {
             Self::Str(text) => text.parse().ok(),

@@ -8,7 +8,6 @@ use crate::node::{Attr, Content, Node};
 use crate::text::TextRef;
 use crate::value::{Value, ValueRef};
 use bytes::Bytes;
-use std::borrow::Cow;
 
 /// Reads a frame (flags byte and body) into a tree.
 ///
@@ -17,13 +16,12 @@ use std::borrow::Cow;
 /// # Errors
 /// [`Error::Binary`] if the frame is malformed, [`Error::Limit`] if it exceeds `limits`.
 pub fn decode(frame: &[u8], limits: &Limits) -> Result<Node, Error> {
-    match body(frame, limits)? {
-        Cow::Borrowed(plain) => read(plain, None, limits),
-        Cow::Owned(inflated) => {
-            let body = Bytes::from(inflated);
-            read(&body, Some(&body), limits)
-        }
+    let (compressed, plain) = flags(frame, limits)?;
+    if !compressed {
+        return read(plain, None, limits);
     }
+    let body = Bytes::from(body(frame, limits)?.into_owned());
+    read(&body, Some(&body), limits)
 }
 
 /// As [`decode`], from a buffer that the tree's byte contents go on sharing: nothing is copied.
@@ -68,7 +66,11 @@ impl<'a> Build<'a> for Tree<'_> {
 
     #[inline]
     fn attr(&mut self, open: &mut OpenNode<'a>, name: TextRef<'a>, value: ValueRef<'a>) {
-        open.attrs.push(Attr { name: name.to_text(), value: value.to_value() });
+        let name = name.to_text();
+        open.attrs.push(match value {
+            ValueRef::Str(text) => Attr { name, value: Value::Str(text.to_text()) },
+            ValueRef::Jid(_) => Attr { name, value: value.to_value() },
+        });
     }
 
     #[inline]
