@@ -216,13 +216,16 @@ impl fmt::Debug for TextRef<'_> {
 }
 
 /// Room for the longest packed text, for [`TextRef::write_to`].
-pub struct TextBuf([u8; MAX_UNPACKED_CHARS.next_multiple_of(8)]);
+#[repr(align(16))]
+pub struct TextBuf([u8; UNPACK_ROOM]);
+
+const UNPACK_ROOM: usize = MAX_UNPACKED_CHARS.next_multiple_of(32);
 
 impl TextBuf {
     /// An empty buffer.
     #[inline]
     pub const fn new() -> Self {
-        Self([0; MAX_UNPACKED_CHARS.next_multiple_of(8)])
+        Self([0; UNPACK_ROOM])
     }
 }
 
@@ -321,23 +324,17 @@ impl<'a> Packed<'a> {
         }
     }
 
+    #[inline]
     fn unpack<'b>(&self, buf: &'b mut TextBuf) -> &'b str {
         self.fill(&mut buf.0);
-        buf.0.get(..self.len()).and_then(|text| core::str::from_utf8(text).ok()).unwrap_or("")
+        // Whole blocks of aligned ASCII are checked in few steps, a text's odd end byte by byte.
+        let room = self.len().next_multiple_of(32);
+        let text = buf.0.get(..room).and_then(|blocks| core::str::from_utf8(blocks).ok());
+        text.and_then(|text| text.get(..self.len())).unwrap_or("")
     }
 
     #[inline]
     pub(crate) fn to_compact(self) -> CompactString {
-        /// Aligned and of whole words, so that its text is checked in two steps.
-        #[repr(align(16))]
-        struct Short([u8; 32]);
-
-        if self.bytes.len() > 12 {
-            return CompactString::from(self.unpack(&mut TextBuf::new()));
-        }
-        let mut short = Short([0; 32]);
-        self.fill(&mut short.0);
-        let text = core::str::from_utf8(&short.0).ok().and_then(|text| text.get(..self.len()));
-        CompactString::from(text.unwrap_or("")) // inline in the result
+        CompactString::from(self.unpack(&mut TextBuf::new()))
     }
 }
