@@ -3,6 +3,7 @@
 use crate::limits::{MAX_QUEUED_STANZA, MAX_STANZA_ID};
 use bytes::BytesMut;
 use comity_core::{Jid, PartnerUser, Server};
+use comity_xmpp::stanza::error_text;
 use comity_xmpp::{EncodeOptions, Node, Value, encode};
 
 /// The server itself, as `from` and `to` name it.
@@ -72,20 +73,7 @@ pub(super) fn iq_error(node: &Node, code: u16) -> Node {
 
 /// `<error code text/>`, the text fixed by the code.
 pub(super) fn error(code: u16) -> Node {
-    let text = match code {
-        400 => "bad-request",
-        401 => "not-authorized",
-        403 => "forbidden",
-        404 => "item-not-found",
-        405 => "not-allowed",
-        406 => "not-acceptable",
-        409 => "conflict",
-        429 => "rate-overlimit",
-        501 => "feature-not-implemented",
-        503 => "service-unavailable",
-        _ => "internal-server-error",
-    };
-    Node::new("error").with_attr("code", code).with_attr("text", text)
+    Node::new("error").with_attr("code", code).with_attr("text", error_text(code))
 }
 
 /// The frame of a stanza that is to be queued or delivered; `None` if it is too long.
