@@ -11,8 +11,11 @@
 
 mod world;
 
+use comity_client::SqliteStore;
 use comity_client::{Content, Event, MessageState};
-use comity_core::{Batch, MessageId, RecordKind, Store};
+use comity_core::{Batch, MessageId, Record, RecordKey, RecordKind, Revision, Store, StoreError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use world::World;
 
 fn text(content: &Content) -> &str {
@@ -83,6 +86,52 @@ async fn a_message_is_given_again_until_it_is_confirmed_and_sent_once_by_id() {
     let mut alice = world.alice(alice_store).await;
     alice.up_to_date().await;
     assert!(!alice.has(|event| matches!(event, Event::Message(_))).await, "it was confirmed");
+}
+
+/// A store that, once, commits a received message and then says that it failed: as a process does that dies between
+/// the commit and the receipt.
+struct Forgetful(Arc<SqliteStore>, AtomicBool);
+
+impl Store for Forgetful {
+    fn load(&self, keys: &[RecordKey]) -> Result<Vec<Record>, StoreError> {
+        self.0.load(keys)
+    }
+
+    fn scan(&self, kind: RecordKind, prefix: &str, after: &str, limit: usize) -> Result<Vec<Record>, StoreError> {
+        self.0.scan(kind, prefix, after, limit)
+    }
+
+    fn commit(&self, batches: &[Batch]) -> Vec<Result<Revision, StoreError>> {
+        let done = self.0.commit(batches);
+        let took = batches.iter().flat_map(|b| &b.changes).any(|c| c.key.kind == RecordKind::Seen);
+        if took && !self.1.swap(true, Ordering::Relaxed) {
+            return done.iter().map(|_| Err(StoreError::Medium("as if".into()))).collect();
+        }
+        done
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_was_stored_but_not_answered_is_answered_when_it_comes_again() {
+    let world = World::start().await;
+    let (alice_store, bob_store) = (world.store("alice"), world.store("bob"));
+    let mut alice = world.alice(Arc::new(Forgetful(alice_store.clone(), AtomicBool::new(false)))).await;
+    let alice_jid = alice.enlisted().await;
+    alice.up_to_date().await;
+    let mut bob = world.bob(bob_store).await;
+    let id = bob.client.send_text(&alice_jid, "once").await.unwrap();
+    alice.until(|event| matches!(event, Event::Warning(_)).then_some(())).await;
+    assert!(!alice.has(|event| matches!(event, Event::Message(_))).await, "shown although the store failed");
+    drop(alice);
+
+    let mut alice = world.alice(alice_store).await;
+    assert_eq!(alice.message().await.id, id);
+    // The server still has it: it gets its receipt now, and the application no second copy.
+    bob.until(|event| {
+        matches!(event, Event::State { id: i, state: MessageState::Delivered, .. } if *i == id).then_some(())
+    })
+    .await;
+    assert!(!alice.has(|event| matches!(event, Event::Message(_))).await, "given twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
