@@ -65,10 +65,10 @@ impl Engine {
             }
             Command::LookUp(whom) => {
                 let asked = Asked::LookUp(whom.iter().map(|user| user.external_id.clone()).collect());
-                let query = UsersQuery { users: whom.into_iter().map(user_query).collect() };
-                self.command(id, query, asked)?;
+                let users: Vec<_> = whom.into_iter().map(user_query).collect();
+                self.command(id, UsersQuery::from(users), asked)?;
             }
-            Command::OptIn(integrators) => self.command(id, OptIn { integrators }, Asked::Done)?,
+            Command::OptIn(integrators) => self.command(id, OptIn::from(integrators), Asked::Done)?,
             Command::SetReachable(enabled) => {
                 let settings = Reachability { enabled, integrators: Vec::new(), rest: Default::default() };
                 self.command(id, settings, Asked::Done)?;
@@ -78,7 +78,7 @@ impl Engine {
                 let change = BlockChange { action, jid, dhash: None, rest: Default::default() };
                 match self.config.role {
                     Role::Partner { .. } => self.command(id, change, Asked::Done)?,
-                    Role::Native { .. } => self.command(id, NativeBlockChange(change), Asked::Done)?,
+                    Role::Native { .. } => self.command(id, NativeBlockChange::from(change), Asked::Done)?,
                 }
             }
             Command::Ping(jid) => {

@@ -103,7 +103,7 @@ impl Ack {
         self
     }
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self {
             class: f.req("class")?,
             id: f.req("id")?,

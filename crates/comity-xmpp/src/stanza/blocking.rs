@@ -72,7 +72,18 @@ pub struct BlockChange {
 
 /// A native user's change of the block list (set, under `w:interop`): `<item>` in `<blocklist>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NativeBlockChange(pub BlockChange);
+pub struct NativeBlockChange {
+    /// The change.
+    pub change: BlockChange,
+    /// What else stands at `<blocklist>`.
+    pub rest: Rest,
+}
+
+impl From<BlockChange> for NativeBlockChange {
+    fn from(change: BlockChange) -> Self {
+        Self { change, rest: Rest::default() }
+    }
+}
 
 /// A report (set); the server cannot verify it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +122,7 @@ impl core::fmt::Debug for ReportedMessage {
 impl Payload for BlocklistQuery {
     const CLAUSE: &'static str = "§13";
 
-    fn read(_: Fields) -> Result<Self, StanzaError> {
+    fn read(_: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self)
     }
 
@@ -129,12 +140,12 @@ impl Request for BlocklistQuery {
 impl Payload for Blocklist {
     const CLAUSE: &'static str = "§13";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        f.req_child("list", |mut f| {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        f.req_child("list", |f| {
             Ok(Self {
                 dhash: f.opt("dhash")?,
                 matched: f.opt("matched")?.unwrap_or(false),
-                blocked: f.children("item", MAX_LIST_ITEMS, |mut f| f.req("jid"))?,
+                blocked: f.children("item", MAX_LIST_ITEMS, |f| f.req("jid"))?,
                 rest: f.rest(),
             })
         })
@@ -150,7 +161,7 @@ impl Payload for Blocklist {
 }
 
 impl BlockChange {
-    fn read_item(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read_item(f: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self { action: f.req("action")?, jid: f.req("jid")?, dhash: f.opt("dhash")?, rest: f.rest() })
     }
 
@@ -166,7 +177,7 @@ impl BlockChange {
 impl Payload for BlockChange {
     const CLAUSE: &'static str = "§13";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         f.req_child("item", Self::read_item)
     }
 
@@ -184,12 +195,12 @@ impl Request for BlockChange {
 impl Payload for NativeBlockChange {
     const CLAUSE: &'static str = "§13";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        f.req_child("blocklist", |mut f| f.req_child("item", BlockChange::read_item)).map(Self)
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        f.req_child("blocklist", |f| Ok(Self { change: f.req_child("item", BlockChange::read_item)?, rest: f.rest() }))
     }
 
     fn write(self) -> Vec<Node> {
-        vec![Node::new("blocklist").with_child(self.0.write_item())]
+        vec![self.rest.onto(Node::new("blocklist").with_child(self.change.write_item()))]
     }
 }
 
@@ -202,8 +213,8 @@ impl Request for NativeBlockChange {
 impl Payload for SpamReport {
     const CLAUSE: &'static str = "§13";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        f.req_child("spam_list", |mut f| {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        f.req_child("spam_list", |f| {
             Ok(Self {
                 jid: f.req("jid")?,
                 spam_flow: f.req("spam_flow")?,
@@ -229,12 +240,12 @@ impl Request for SpamReport {
 }
 
 impl ReportedMessage {
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self {
             id: f.req("id")?,
             from: f.req("from")?,
             t: f.req("t")?,
-            raw: f.req_child("raw", |mut f| f.bytes())?,
+            raw: f.req_child("raw", |f| f.bytes())?,
             rest: f.rest(),
         })
     }

@@ -70,13 +70,13 @@ pub struct Call {
 stanza!(Call, "call", "§15");
 
 impl Call {
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         let (id, to, from, t, offline) = (f.req("id")?, f.opt("to")?, f.opt("from")?, f.opt("t")?, f.opt("offline")?);
         let Some(action) = CallAction::ALL.into_iter().find(|action| f.has_child(action.as_str())) else {
             return Err(f.error(Problem::Missing));
         };
         let (call_id, call_creator, body) =
-            f.req_child(action.as_str(), |mut f| Ok((f.req("call-id")?, f.req("call-creator")?, f.rest())))?;
+            f.req_child(action.as_str(), |f| Ok((f.req("call-id")?, f.req("call-creator")?, f.rest())))?;
         Ok(Self { id, to, from, t, offline, action, call_id, call_creator, body, rest: f.rest() })
     }
 

@@ -11,43 +11,103 @@ use comity_core::{Jid, MessageId, Timestamp};
 #[derive(Debug)]
 pub struct Fields {
     tag: Text,
-    attrs: Vec<Attr>,
-    content: Content,
     clause: &'static str,
+    rest: Rest,
 }
 
 /// Attributes and content that a typed stanza does not know: they survive a parse and a build.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// It also keeps, unseen, what stands at the children that the type does know but has no `rest` for, such as `<list>` in a
+/// receipt or `<id>` in a key. That comes back where it was: at the child of that tag, of several at the one of that place.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Rest {
     /// Unknown attributes.
     pub attrs: Vec<Attr>,
     /// Unknown children, or content of a node that should have none.
     pub content: Content,
+    within: Vec<Within>,
+}
+
+/// What is left at the known children of one tag.
+#[derive(Clone, PartialEq, Eq)]
+struct Within {
+    tag: Text,
+    /// By place among the children of that tag, ascending.
+    rests: Vec<(usize, Rest)>,
+    /// Whether it is a wrapper, which is not written when it holds nothing known.
+    wrapper: bool,
+}
+
+/// Names and sizes alone: nobody knows what the values are.
+impl core::fmt::Debug for Rest {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let attrs = self.attrs.iter().map(|attr| &attr.name);
+        f.debug_list().entries(attrs).finish()?;
+        match &self.content {
+            Content::Nodes(nodes) => f.debug_list().entries(nodes.iter().map(Node::tag)).finish(),
+            content => content.fmt(f),
+        }
+    }
 }
 
 impl Rest {
-    /// The unknown children alone.
-    pub(super) fn into_children(self) -> Vec<Node> {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.attrs.is_empty() && self.content == Content::Empty && self.within.is_empty()
+    }
+
+    /// Puts the rest onto a node that was built from the known fields, which win.
+    #[must_use]
+    pub fn onto(mut self, mut node: Node) -> Node {
+        self.attrs.retain(|attr| node.attr(&attr.name).is_none());
+        for attr in self.attrs {
+            node.set_attr(attr.name, attr.value);
+        }
+        let (tag, attrs, mut content) = node.into_parts();
+        if let Content::Nodes(nodes) = &mut content {
+            self.within.retain_mut(|within| !within.put(nodes));
+        }
+        let created = self.within.into_iter().filter_map(Within::create);
+        let node = Node::from_parts(tag, attrs, content).with_children(created);
         match self.content {
+            Content::Nodes(nodes) => node.with_children(nodes),
+            content if *node.content() == Content::Empty => node.with_content(content),
+            _ => node,
+        }
+    }
+
+    /// As [`Rest::onto`], for nodes that stand in an IQ.
+    pub(super) fn beside(self, nodes: Vec<Node>) -> Vec<Node> {
+        match self.onto(Node::new("iq").with_children(nodes)).into_parts().2 {
             Content::Nodes(nodes) => nodes,
             _ => Vec::new(),
         }
     }
+}
 
-    /// Puts the rest onto a node that was built from the known fields.
-    #[must_use]
-    pub fn onto(self, mut node: Node) -> Node {
-        for attr in self.attrs {
-            if node.attr(&attr.name).is_none() {
-                node.set_attr(attr.name, attr.value);
+impl Within {
+    /// Puts the rests onto the children of the tag, in one pass; `false` if there are none.
+    fn put(&mut self, nodes: &mut [Node]) -> bool {
+        let mut rests = core::mem::take(&mut self.rests).into_iter().peekable();
+        let mut place = 0;
+        for node in nodes.iter_mut().filter(|node| node.tag() == &*self.tag) {
+            if let Some((_, rest)) = rests.next_if(|(at, _)| *at == place) {
+                let mut built = core::mem::replace(node, Node::new(""));
+                // An attribute that we write always the same, such as `v="2"`, stays as it was read.
+                for attr in &rest.attrs {
+                    built.remove_attr(&attr.name);
+                }
+                *node = rest.onto(built);
             }
+            place += 1;
         }
-        match self.content {
-            Content::Nodes(nodes) => node.with_children(nodes),
-            Content::Empty => node,
-            content if matches!(node.content(), Content::Empty) => node.with_content(content),
-            _ => node,
-        }
+        self.rests = rests.collect();
+        place > 0
+    }
+
+    fn create(self) -> Option<Node> {
+        let (_, rest) = self.rests.into_iter().next().filter(|_| self.wrapper)?;
+        Some(rest.onto(Node::new(self.tag)))
     }
 }
 
@@ -55,12 +115,12 @@ impl Fields {
     /// A node to be read by `clause`.
     pub fn new(node: Node, clause: &'static str) -> Self {
         let (tag, attrs, content) = node.into_parts();
-        Self { tag, attrs, content, clause }
+        Self { tag, clause, rest: Rest { attrs, content, within: Vec::new() } }
     }
 
     /// The children alone, as those of a node `tag`.
     pub(super) fn of_children(tag: &str, children: Vec<Node>, clause: &'static str) -> Self {
-        Self { tag: tag.into(), attrs: Vec::new(), content: Content::Nodes(children), clause }
+        Self::new(Node::from_parts(tag.into(), Vec::new(), Content::Nodes(children)), clause)
     }
 
     /// The node's tag.
@@ -78,12 +138,21 @@ impl Fields {
         StanzaError { path: format!("{}@{attr}", self.tag), problem, clause: self.clause }
     }
 
+    /// An error at a child of this node.
+    fn error_in(&self, child: &str, problem: Problem) -> StanzaError {
+        StanzaError { path: format!("{}/{child}", self.tag), problem, clause: self.clause }
+    }
+
     /// Refuses the node unless it has this tag.
     ///
     /// # Errors
     /// [`Problem::Unexpected`].
     pub fn expect(&self, tag: &str) -> Result<(), StanzaError> {
-        if self.tag == tag { Ok(()) } else { Err(self.error(Problem::Unexpected)) }
+        if self.tag == tag {
+            return Ok(());
+        }
+        // The path is what was asked for: the other's tag may be anything.
+        Err(StanzaError { path: tag.to_owned(), problem: Problem::Unexpected, clause: self.clause })
     }
 
     /// Takes an attribute.
@@ -91,8 +160,8 @@ impl Fields {
     /// # Errors
     /// If it is there and not a `T`.
     pub fn opt<T: FromValue>(&mut self, name: &str) -> Result<Option<T>, StanzaError> {
-        let Some(at) = self.attrs.iter().position(|attr| attr.name == name) else { return Ok(None) };
-        T::from_value(self.attrs.remove(at).value).map(Some).map_err(|problem| self.error_at(name, problem))
+        let Some(at) = self.rest.attrs.iter().position(|attr| attr.name == name) else { return Ok(None) };
+        T::from_value(self.rest.attrs.remove(at).value).map(Some).map_err(|problem| self.error_at(name, problem))
     }
 
     /// Takes an attribute that must be there.
@@ -103,19 +172,21 @@ impl Fields {
         self.opt(name)?.ok_or_else(|| self.error_at(name, Problem::Missing))
     }
 
-    /// Takes the first child of that tag, read by `read`.
+    /// Takes the first child of that tag, read by `read`; what that leaves is kept in this node's rest.
     ///
     /// # Errors
     /// If `read` refuses it.
     pub fn child<T>(
         &mut self,
         tag: &str,
-        read: impl FnOnce(Self) -> Result<T, StanzaError>,
+        read: impl FnOnce(&mut Self) -> Result<T, StanzaError>,
     ) -> Result<Option<T>, StanzaError> {
-        let Content::Nodes(nodes) = &mut self.content else { return Ok(None) };
+        let Content::Nodes(nodes) = &mut self.rest.content else { return Ok(None) };
         let Some(at) = nodes.iter().position(|node| node.tag() == tag) else { return Ok(None) };
-        let child = nodes.remove(at);
-        read(Self::new(child, self.clause)).map(Some).map_err(|e| self.above(e, None))
+        let mut child = Self::new(nodes.remove(at), self.clause);
+        let value = read(&mut child).map_err(|e| self.above(e, None))?;
+        self.keep(tag, vec![(0, child.rest())]);
+        Ok(Some(value))
     }
 
     /// Takes the first child of that tag, which must be there.
@@ -125,16 +196,12 @@ impl Fields {
     pub fn req_child<T>(
         &mut self,
         tag: &str,
-        read: impl FnOnce(Self) -> Result<T, StanzaError>,
+        read: impl FnOnce(&mut Self) -> Result<T, StanzaError>,
     ) -> Result<T, StanzaError> {
-        self.child(tag, read)?.ok_or_else(|| StanzaError {
-            path: format!("{}/{tag}", self.tag),
-            problem: Problem::Missing,
-            clause: self.clause,
-        })
+        self.child(tag, read)?.ok_or_else(|| self.error_in(tag, Problem::Missing))
     }
 
-    /// Takes all children of that tag, at most `max`, each read by `read`.
+    /// Takes all children of that tag, at most `max`, each read by `read`; what that leaves is kept in this node's rest.
     ///
     /// # Errors
     /// If there are more than `max`, or `read` refuses one.
@@ -142,37 +209,61 @@ impl Fields {
         &mut self,
         tag: &str,
         max: usize,
-        mut read: impl FnMut(Self) -> Result<T, StanzaError>,
+        mut read: impl FnMut(&mut Self) -> Result<T, StanzaError>,
     ) -> Result<Vec<T>, StanzaError> {
-        let Content::Nodes(nodes) = &mut self.content else { return Ok(Vec::new()) };
+        let Content::Nodes(nodes) = &mut self.rest.content else { return Ok(Vec::new()) };
         let count = nodes.iter().filter(|node| node.tag() == tag).count();
         if count > max {
-            return Err(StanzaError {
-                path: format!("{}/{tag}", self.tag),
-                problem: Problem::TooMany,
-                clause: self.clause,
-            });
+            return Err(self.error_in(tag, Problem::TooMany));
         }
         let (taken, left): (Vec<_>, Vec<_>) = core::mem::take(nodes).into_iter().partition(|node| node.tag() == tag);
         *nodes = left;
-        let mut all = Vec::with_capacity(count);
+        let (mut all, mut rests) = (Vec::with_capacity(count), Vec::new());
         for (i, node) in taken.into_iter().enumerate() {
-            all.push(read(Self::new(node, self.clause)).map_err(|e| self.above(e, Some(i)))?);
+            let mut child = Self::new(node, self.clause);
+            all.push(read(&mut child).map_err(|e| self.above(e, Some(i)))?);
+            rests.push((i, child.rest()));
         }
+        self.keep(tag, rests);
         Ok(all)
+    }
+
+    /// Takes the children `tag` of the child `wrapper`, as [`Fields::children`]; none if there is no such child.
+    ///
+    /// # Errors
+    /// As [`Fields::children`].
+    pub fn list<T>(
+        &mut self,
+        wrapper: &str,
+        tag: &str,
+        max: usize,
+        read: impl FnMut(&mut Self) -> Result<T, StanzaError>,
+    ) -> Result<Vec<T>, StanzaError> {
+        let all = self.child(wrapper, |f| f.children(tag, max, read))?;
+        if let Some(within) = self.rest.within.last_mut().filter(|within| within.tag == wrapper) {
+            within.wrapper = true;
+        }
+        Ok(all.unwrap_or_default())
+    }
+
+    fn keep(&mut self, tag: &str, mut rests: Vec<(usize, Rest)>) {
+        rests.retain(|(_, rest)| !rest.is_empty());
+        if !rests.is_empty() {
+            self.rest.within.push(Within { tag: tag.into(), rests, wrapper: false });
+        }
     }
 
     /// Whether there is a child of that tag.
     pub fn has_child(&self, tag: &str) -> bool {
-        matches!(&self.content, Content::Nodes(nodes) if nodes.iter().any(|node| node.tag() == tag))
+        matches!(&self.rest.content, Content::Nodes(nodes) if nodes.iter().any(|node| node.tag() == tag))
     }
 
     /// Takes all children that are left.
     pub fn take_children(&mut self) -> Vec<Node> {
-        match core::mem::take(&mut self.content) {
+        match core::mem::take(&mut self.rest.content) {
             Content::Nodes(nodes) => nodes,
             other => {
-                self.content = other;
+                self.rest.content = other;
                 Vec::new()
             }
         }
@@ -183,7 +274,7 @@ impl Fields {
     /// # Errors
     /// [`Problem::Length`] if the content is nodes.
     pub fn bytes(&mut self) -> Result<Bytes, StanzaError> {
-        match core::mem::take(&mut self.content) {
+        match core::mem::take(&mut self.rest.content) {
             Content::Bytes(bytes) => Ok(bytes),
             Content::Text(text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
             Content::Empty => Ok(Bytes::new()),
@@ -219,12 +310,8 @@ impl Fields {
     }
 
     /// What was not taken.
-    pub fn rest(self) -> Rest {
-        let content = match self.content {
-            Content::Nodes(nodes) if nodes.is_empty() => Content::Empty,
-            content => content,
-        };
-        Rest { attrs: self.attrs, content }
+    pub fn rest(&mut self) -> Rest {
+        core::mem::take(&mut self.rest)
     }
 
     fn above(&self, error: StanzaError, index: Option<usize>) -> StanzaError {
@@ -397,9 +484,9 @@ macro_rules! stanza {
             /// # Errors
             /// As `parse`.
             pub fn from_node(node: $crate::Node) -> Result<Self, $crate::StanzaError> {
-                let fields = $crate::stanza::Fields::new(node, $clause);
+                let mut fields = $crate::stanza::Fields::new(node, $clause);
                 fields.expect($tag)?;
-                Self::read(fields)
+                Self::read(&mut fields)
             }
 
             #[doc = concat!("Builds the `<", $tag, ">`.")]

@@ -54,7 +54,16 @@ pub struct GroupMember {
 
 /// Changes a group (set, to the group), or tells that it was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GroupChange {
+pub struct GroupChange {
+    /// How.
+    pub action: GroupAction,
+    /// What else stands there.
+    pub rest: Rest,
+}
+
+/// How a group changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupAction {
     /// It was created (notification only).
     Created(GroupInfo),
     /// Members come.
@@ -72,6 +81,8 @@ pub enum GroupChange {
 pub struct GroupLeave {
     /// Which ones.
     pub groups: Vec<Jid>,
+    /// What else stands there.
+    pub rest: Rest,
 }
 
 /// Asks what a group is (get, to the group).
@@ -84,7 +95,7 @@ impl GroupMember {
         Self { jid, admin: false, display_name: None, rest: Rest::default() }
     }
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         let kind = f.opt::<Text>("type")?;
         let mut member = Self {
             jid: f.req("jid")?,
@@ -112,13 +123,13 @@ fn members(f: &mut Fields) -> Result<Vec<GroupMember>, StanzaError> {
 }
 
 impl GroupInfo {
-    fn read_group(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read_group(f: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self {
             id: f.req("id")?,
             creator: f.req("creator")?,
             creation: f.req("creation")?,
             subject: f.req("subject")?,
-            participants: members(&mut f)?,
+            participants: members(f)?,
             rest: f.rest(),
         })
     }
@@ -137,7 +148,7 @@ impl GroupInfo {
 impl Payload for GroupInfo {
     const CLAUSE: &'static str = "§14";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         f.req_child("group", Self::read_group)
     }
 
@@ -149,11 +160,11 @@ impl Payload for GroupInfo {
 impl Payload for GroupCreate {
     const CLAUSE: &'static str = "§14";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        f.req_child("create", |mut f| {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        f.req_child("create", |f| {
             Ok(Self {
                 subject: f.req("subject")?,
-                participants: f.children("participant", MAX_LIST_ITEMS, |mut f| f.req("jid"))?,
+                participants: f.children("participant", MAX_LIST_ITEMS, |f| f.req("jid"))?,
                 rest: f.rest(),
             })
         })
@@ -175,36 +186,43 @@ impl Request for GroupCreate {
     }
 }
 
+impl From<GroupAction> for GroupChange {
+    fn from(action: GroupAction) -> Self {
+        Self { action, rest: Rest::default() }
+    }
+}
+
 impl Payload for GroupChange {
     const CLAUSE: &'static str = "§14";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        if let Some(members) = f.child("add", |mut f| members(&mut f))? {
-            Ok(Self::Add(members))
-        } else if let Some(members) = f.child("remove", |mut f| members(&mut f))? {
-            Ok(Self::Remove(members))
-        } else if let Some(members) = f.child("leave", |mut f| members(&mut f))? {
-            Ok(Self::Leave(members))
-        } else if let Some(subject) = f.child("subject", |mut f| f.text())? {
-            Ok(Self::Subject(subject))
-        } else if let Some(group) = f.child("create", |mut f| f.req_child("group", GroupInfo::read_group))? {
-            Ok(Self::Created(group))
-        } else {
-            Err(f.error(Problem::Missing))
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        type Read = fn(&mut Fields) -> Result<GroupAction, StanzaError>;
+        let kinds: [(&str, Read); 5] = [
+            ("add", |f| members(f).map(GroupAction::Add)),
+            ("remove", |f| members(f).map(GroupAction::Remove)),
+            ("leave", |f| members(f).map(GroupAction::Leave)),
+            ("subject", |f| f.text().map(GroupAction::Subject)),
+            ("create", |f| f.req_child("group", GroupInfo::read_group).map(GroupAction::Created)),
+        ];
+        for (tag, read) in kinds {
+            if let Some(change) = f.child(tag, |f| Ok(Self { action: read(f)?, rest: f.rest() }))? {
+                return Ok(change);
+            }
         }
+        Err(f.error(Problem::Missing))
     }
 
     fn write(self) -> Vec<Node> {
         let list = |tag: &str, members: Vec<GroupMember>| {
             Node::new(tag).with_children(members.into_iter().map(GroupMember::write))
         };
-        vec![match self {
-            Self::Created(group) => Node::new("create").with_child(group.write_group()),
-            Self::Add(members) => list("add", members),
-            Self::Remove(members) => list("remove", members),
-            Self::Leave(members) => list("leave", members),
-            Self::Subject(subject) => Node::new("subject").with_bytes(subject.to_string()),
-        }]
+        vec![self.rest.onto(match self.action {
+            GroupAction::Created(group) => Node::new("create").with_child(group.write_group()),
+            GroupAction::Add(members) => list("add", members),
+            GroupAction::Remove(members) => list("remove", members),
+            GroupAction::Leave(members) => list("leave", members),
+            GroupAction::Subject(subject) => Node::new("subject").with_bytes(subject.to_string()),
+        })]
     }
 }
 
@@ -222,14 +240,15 @@ impl Request for GroupChange {
 impl Payload for GroupLeave {
     const CLAUSE: &'static str = "§14";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        let groups = f.req_child("leave", |mut f| f.children("group", MAX_LIST_ITEMS, |mut f| f.req("id")))?;
-        Ok(Self { groups })
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        f.req_child("leave", |f| {
+            Ok(Self { groups: f.children("group", MAX_LIST_ITEMS, |f| f.req("id"))?, rest: f.rest() })
+        })
     }
 
     fn write(self) -> Vec<Node> {
         let groups = self.groups.into_iter().map(|jid| Node::new("group").with_attr("id", jid));
-        vec![Node::new("leave").with_children(groups)]
+        vec![self.rest.onto(Node::new("leave").with_children(groups))]
     }
 }
 
@@ -246,7 +265,7 @@ impl Request for GroupLeave {
 impl Payload for GroupQuery {
     const CLAUSE: &'static str = "§14";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         f.req_child("query", |_| Ok(Self))
     }
 

@@ -44,6 +44,8 @@ pub struct IntegratorsQuery;
 pub struct Integrators {
     /// Each one.
     pub list: Vec<Integrator>,
+    /// What else stands there.
+    pub rest: Rest,
 }
 
 /// One integrator.
@@ -72,6 +74,8 @@ pub struct Integrator {
 pub struct OptIn {
     /// The whole list.
     pub integrators: Vec<IntegratorId>,
+    /// What else stands there.
+    pub rest: Rest,
 }
 
 /// Asks for the reachability settings (get).
@@ -94,6 +98,8 @@ pub struct Reachability {
 pub struct UsersQuery {
     /// Whom.
     pub users: Vec<UserQuery>,
+    /// What else stands there.
+    pub rest: Rest,
 }
 
 /// One user of a [`UsersQuery`].
@@ -112,6 +118,8 @@ pub struct UserQuery {
 pub struct UsersResult {
     /// One entry per user asked for.
     pub users: Vec<UserEntry>,
+    /// What else stands there.
+    pub rest: Rest,
 }
 
 /// One user of a [`UsersResult`].
@@ -173,7 +181,7 @@ fn opt_id(f: &mut Fields, name: &str) -> Result<Option<IntegratorId>, StanzaErro
 }
 
 fn ids(f: &mut Fields) -> Result<Vec<IntegratorId>, StanzaError> {
-    f.children("integrator", MAX_INTEGRATORS, |mut f| id(&mut f, "id"))
+    f.children("integrator", MAX_INTEGRATORS, |f| id(f, "id"))
 }
 
 fn id_nodes(ids: Vec<IntegratorId>) -> impl Iterator<Item = Node> {
@@ -186,7 +194,7 @@ macro_rules! empty_request {
         impl Payload for $name {
             const CLAUSE: &'static str = $clause;
 
-            fn read(mut f: Fields) -> Result<Self, StanzaError> {
+            fn read(f: &mut Fields) -> Result<Self, StanzaError> {
                 f.req_child($tag, |_| Ok(Self))
             }
 
@@ -220,7 +228,7 @@ request!(InteropPing, Set, "ping");
 impl Payload for IntegratorsQuery {
     const CLAUSE: &'static str = "§13";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         f.req_child("integrator", |_| Ok(Self))
     }
 
@@ -232,29 +240,28 @@ impl Payload for IntegratorsQuery {
 impl Payload for Integrators {
     const CLAUSE: &'static str = "§13";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        let list =
-            f.req_child("integrator_list", |mut f| f.children("integrator", MAX_INTEGRATORS, Integrator::read))?;
-        Ok(Self { list })
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        f.req_child("integrator_list", |f| {
+            Ok(Self { list: f.children("integrator", MAX_INTEGRATORS, Integrator::read)?, rest: f.rest() })
+        })
     }
 
     fn write(self) -> Vec<Node> {
-        vec![Node::new("integrator_list").with_children(self.list.into_iter().map(Integrator::write))]
+        let list = self.list.into_iter().map(Integrator::write);
+        vec![self.rest.onto(Node::new("integrator_list").with_children(list))]
     }
 }
 
 impl Integrator {
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self {
-            id: id(&mut f, "id")?,
+            id: id(f, "id")?,
             name: f.req("name")?,
             icon: f.req("icon")?,
             status: f.req("status")?,
             identifier_type: f.opt("identifier_type")?,
             opted_in: f.opt("opted_in")?.unwrap_or(false),
-            group_messaging: f
-                .child("features", |mut f| Ok(f.opt("group_messaging")?.unwrap_or(false)))?
-                .unwrap_or(false),
+            group_messaging: f.child("features", |f| Ok(f.opt("group_messaging")?.unwrap_or(false)))?.unwrap_or(false),
             rest: f.rest(),
         })
     }
@@ -275,24 +282,24 @@ impl Integrator {
 impl Payload for OptIn {
     const CLAUSE: &'static str = "§13";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        let integrators =
-            f.req_child("opt_in_integrators", |mut f| f.req_child("integrator_list", |mut f| ids(&mut f)))?;
-        Ok(Self { integrators })
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        f.req_child("opt_in_integrators", |f| {
+            Ok(Self { integrators: f.req_child("integrator_list", ids)?, rest: f.rest() })
+        })
     }
 
     fn write(self) -> Vec<Node> {
         let list = Node::new("integrator_list").with_children(id_nodes(self.integrators));
-        vec![Node::new("opt_in_integrators").with_child(list)]
+        vec![self.rest.onto(Node::new("opt_in_integrators").with_child(list))]
     }
 }
 
 impl Payload for Reachability {
     const CLAUSE: &'static str = "§13";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        f.req_child("reachability_settings", |mut f| {
-            Ok(Self { enabled: f.req("enabled")?, integrators: ids(&mut f)?, rest: f.rest() })
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        f.req_child("reachability_settings", |f| {
+            Ok(Self { enabled: f.req("enabled")?, integrators: ids(f)?, rest: f.rest() })
         })
     }
 
@@ -301,6 +308,18 @@ impl Payload for Reachability {
             .with_attr("enabled", self.enabled)
             .with_children(id_nodes(self.integrators));
         vec![self.rest.onto(node)]
+    }
+}
+
+impl From<Vec<IntegratorId>> for OptIn {
+    fn from(integrators: Vec<IntegratorId>) -> Self {
+        Self { integrators, rest: Rest::default() }
+    }
+}
+
+impl From<Vec<UserQuery>> for UsersQuery {
+    fn from(users: Vec<UserQuery>) -> Self {
+        Self { users, rest: Rest::default() }
     }
 }
 
@@ -319,15 +338,14 @@ impl UserQuery {
 impl Payload for UsersQuery {
     const CLAUSE: &'static str = "§13";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        let users = f.req_child("users", |mut f| {
-            let users = f.children("user", MAX_LOOKUP_USERS, |mut f| {
-                let integrator = opt_id(&mut f, "integrator_id")?;
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        f.req_child("users", |f| {
+            let users = f.children("user", MAX_LOOKUP_USERS, |f| {
+                let integrator = opt_id(f, "integrator_id")?;
                 Ok(UserQuery { external_id: f.req("external_id")?, integrator, rest: f.rest() })
             })?;
-            if users.is_empty() { Err(f.error(Problem::TooFew)) } else { Ok(users) }
-        })?;
-        Ok(Self { users })
+            if users.is_empty() { Err(f.error(Problem::TooFew)) } else { Ok(Self { users, rest: f.rest() }) }
+        })
     }
 
     fn write(self) -> Vec<Node> {
@@ -337,30 +355,32 @@ impl Payload for UsersQuery {
                 .with_opt_attr("integrator_id", user.integrator.map(IntegratorId::get));
             user.rest.onto(node)
         });
-        vec![Node::new("users").with_children(users)]
+        vec![self.rest.onto(Node::new("users").with_children(users))]
     }
 }
 
 impl Payload for UsersResult {
     const CLAUSE: &'static str = "§13";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        let users = f.req_child("users", |mut f| f.children("user", MAX_LOOKUP_USERS, UserEntry::read))?;
-        Ok(Self { users })
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        f.req_child("users", |f| {
+            Ok(Self { users: f.children("user", MAX_LOOKUP_USERS, UserEntry::read)?, rest: f.rest() })
+        })
     }
 
     fn write(self) -> Vec<Node> {
-        vec![Node::new("users").with_children(self.users.into_iter().map(UserEntry::write))]
+        let users = self.users.into_iter().map(UserEntry::write);
+        vec![self.rest.onto(Node::new("users").with_children(users))]
     }
 }
 
 impl UserEntry {
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         let found = match f.child("error", Reported::read)? {
             Some(error) => Err(error),
             None => Ok(FoundUser { jid: f.req("jid")?, normalized_external_id: f.opt("normalized_external_id")? }),
         };
-        let integrator = opt_id(&mut f, "integrator_id")?;
+        let integrator = opt_id(f, "integrator_id")?;
         Ok(Self { external_id: f.req("external_id")?, integrator, found, rest: f.rest() })
     }
 
@@ -380,8 +400,8 @@ impl UserEntry {
 impl Payload for InteropPing {
     const CLAUSE: &'static str = "§13";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        f.req_child("ping", |mut f| Ok(Self { display_name: f.req("display_name")?, rest: f.rest() }))
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        f.req_child("ping", |f| Ok(Self { display_name: f.req("display_name")?, rest: f.rest() }))
     }
 
     fn write(self) -> Vec<Node> {
@@ -392,10 +412,9 @@ impl Payload for InteropPing {
 impl Payload for InteropPingNotice {
     const CLAUSE: &'static str = "§13";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        f.req_child("ping", |mut f| {
-            let (integrator, integrator_name) =
-                f.req_child("integrator", |mut f| Ok((id(&mut f, "id")?, f.req("name")?)))?;
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        f.req_child("ping", |f| {
+            let (integrator, integrator_name) = f.req_child("integrator", |f| Ok((id(f, "id")?, f.req("name")?)))?;
             Ok(Self { display_name: f.req("display_name")?, integrator, integrator_name, rest: f.rest() })
         })
     }

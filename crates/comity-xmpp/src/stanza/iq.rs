@@ -71,11 +71,12 @@ pub trait Payload: Sized {
     /// The clause that defines it.
     const CLAUSE: &'static str;
 
-    /// Reads it out of a node that has no attributes but these children.
+    /// Reads it out of a node that has no attributes but these children. Unknown nodes beside the payload are not its: they
+    /// stay in [`Iq::children`] and [`Notification::children`](super::Notification::children).
     ///
     /// # Errors
     /// Where and why it is not this payload.
-    fn read(fields: Fields) -> Result<Self, StanzaError>;
+    fn read(fields: &mut Fields) -> Result<Self, StanzaError>;
 
     /// The children.
     fn write(self) -> Vec<Node>;
@@ -132,7 +133,7 @@ impl Iq {
     /// # Errors
     /// Where and why it is not a `P`.
     pub fn payload<P: Payload>(&self) -> Result<P, StanzaError> {
-        P::read(Fields::of_children("iq", self.children.clone(), P::CLAUSE))
+        P::read(&mut Fields::of_children("iq", self.children.clone(), P::CLAUSE))
     }
 
     /// Takes the payload.
@@ -140,7 +141,7 @@ impl Iq {
     /// # Errors
     /// As [`Iq::payload`].
     pub fn into_payload<P: Payload>(self) -> Result<P, StanzaError> {
-        P::read(Fields::of_children("iq", self.children, P::CLAUSE))
+        P::read(&mut Fields::of_children("iq", self.children, P::CLAUSE))
     }
 
     fn answer(&self, kind: IqType, children: Vec<Node>) -> Self {
@@ -180,10 +181,10 @@ impl Iq {
             return None;
         }
         let node = self.children.iter().find(|child| child.tag() == "error").cloned().unwrap_or(Node::new("error"));
-        Some(Reported::read(Fields::new(node, "§7")).unwrap_or_else(|_| Reported::new(500)))
+        Some(Reported::read(&mut Fields::new(node, "§7")).unwrap_or_else(|_| Reported::new(500)))
     }
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self {
             id: f.req("id")?,
             kind: f.req("type")?,
@@ -226,7 +227,7 @@ impl Reported {
         Self { code, text: error_text(code).into(), rest: Rest::default() }
     }
 
-    pub(super) fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    pub(super) fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self { code: f.req("code")?, text: f.opt("text")?.unwrap_or_else(|| "".into()), rest: f.rest() })
     }
 

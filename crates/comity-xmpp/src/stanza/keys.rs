@@ -57,8 +57,6 @@ pub struct KeyBundle {
     pub skey: SignedPreKeyXml,
     /// A post-quantum pre-key, if the user publishes them.
     pub pqkey: Option<PqPreKeyXml>,
-    /// What else stands there.
-    pub rest: Rest,
 }
 
 /// Adds pre-keys to what the server has stored (set).
@@ -100,6 +98,8 @@ pub struct KeyCount {
 pub struct KeyFetch {
     /// Whose.
     pub users: Vec<KeyFetchUser>,
+    /// What else stands there.
+    pub rest: Rest,
 }
 
 /// One user of a [`KeyFetch`].
@@ -118,6 +118,8 @@ pub struct KeyFetchUser {
 pub struct KeyFetchResult {
     /// One entry per user asked for.
     pub users: Vec<KeyFetchEntry>,
+    /// What else stands there.
+    pub rest: Rest,
 }
 
 /// One user of a [`KeyFetchResult`].
@@ -127,6 +129,8 @@ pub struct KeyFetchEntry {
     pub jid: Jid,
     /// The keys, or why there are none.
     pub keys: Result<KeyBundle, Reported>,
+    /// What else stands there.
+    pub rest: Rest,
 }
 
 /// Asks what the server has stored (get); 404: upload again.
@@ -182,24 +186,24 @@ pub(super) fn bytes_node(tag: &str, bytes: &[u8]) -> Node {
     Node::new(tag).with_bytes(bytes.to_vec())
 }
 
-pub(super) fn read_type(mut f: Fields) -> Result<(), StanzaError> {
+pub(super) fn read_type(f: &mut Fields) -> Result<(), StanzaError> {
     if f.array::<1>()? == [KEY_TYPE] { Ok(()) } else { Err(f.error(Problem::Value)) }
 }
 
-fn read_id(mut f: Fields) -> Result<u32, StanzaError> {
+fn read_id(f: &mut Fields) -> Result<u32, StanzaError> {
     f.number::<3>()
 }
 
-pub(super) fn read_array<const N: usize>(mut f: Fields) -> Result<[u8; N], StanzaError> {
+pub(super) fn read_array<const N: usize>(f: &mut Fields) -> Result<[u8; N], StanzaError> {
     f.array()
 }
 
-fn read_registration(mut f: Fields) -> Result<u32, StanzaError> {
+fn read_registration(f: &mut Fields) -> Result<u32, StanzaError> {
     f.number::<4>()
 }
 
 impl PreKeyXml {
-    pub(super) fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    pub(super) fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self { id: f.req_child("id", read_id)?, value: f.req_child("value", read_array)? })
     }
 
@@ -209,7 +213,7 @@ impl PreKeyXml {
 }
 
 impl SignedPreKeyXml {
-    pub(super) fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    pub(super) fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self {
             id: f.req_child("id", read_id)?,
             value: f.req_child("value", read_array)?,
@@ -226,10 +230,10 @@ impl SignedPreKeyXml {
 }
 
 impl PqPreKeyXml {
-    pub(super) fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    pub(super) fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self {
             id: f.req_child("id", read_id)?,
-            value: f.req_child("value", |mut f| f.bytes())?,
+            value: f.req_child("value", |f| f.bytes())?,
             signature: f.req_child("signature", read_array)?,
         })
     }
@@ -244,7 +248,7 @@ impl PqPreKeyXml {
 
 /// `<pqlast>` holds one `<pqkey>`.
 fn read_pq_last(f: &mut Fields) -> Result<Option<PqPreKeyXml>, StanzaError> {
-    f.child("pqlast", |mut f| f.req_child("pqkey", PqPreKeyXml::read))
+    f.child("pqlast", |f| f.req_child("pqkey", PqPreKeyXml::read))
 }
 
 fn push_pq_last(node: &mut Vec<Node>, key: Option<PqPreKeyXml>) {
@@ -261,37 +265,32 @@ impl KeyBundle {
             key: f.child("key", PreKeyXml::read)?,
             skey: f.req_child("skey", SignedPreKeyXml::read)?,
             pqkey: f.child("pqkey", PqPreKeyXml::read)?,
-            rest: Rest::default(),
         })
     }
 
-    fn write_onto(self, mut node: Node) -> Node {
-        node = node
-            .with_child(registration_node(self.registration))
+    fn write_onto(self, node: Node) -> Node {
+        node.with_child(registration_node(self.registration))
             .with_child(type_node())
             .with_child(bytes_node("identity", &self.identity))
             .with_children(self.key.map(|key| key.write()))
             .with_child(self.skey.write())
-            .with_children(self.pqkey.map(PqPreKeyXml::write));
-        self.rest.onto(node)
+            .with_children(self.pqkey.map(PqPreKeyXml::write))
     }
 }
 
 impl Payload for KeyUpload {
     const CLAUSE: &'static str = "§8";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         let registration = f.req_child("registration", read_registration)?;
         f.req_child("type", read_type)?;
         Ok(Self {
             registration,
             identity: f.req_child("identity", read_array)?,
-            keys: f.child("list", |mut f| f.children("key", MAX_PRE_KEYS, PreKeyXml::read))?.unwrap_or_default(),
+            keys: f.list("list", "key", MAX_PRE_KEYS, PreKeyXml::read)?,
             skey: f.req_child("skey", SignedPreKeyXml::read)?,
-            pq_keys: f
-                .child("pqlist", |mut f| f.children("pqkey", MAX_PRE_KEYS, PqPreKeyXml::read))?
-                .unwrap_or_default(),
-            pq_last: read_pq_last(&mut f)?,
+            pq_keys: f.list("pqlist", "pqkey", MAX_PRE_KEYS, PqPreKeyXml::read)?,
+            pq_last: read_pq_last(f)?,
             rest: f.rest(),
         })
     }
@@ -308,8 +307,7 @@ impl Payload for KeyUpload {
             nodes.push(Node::new("pqlist").with_children(self.pq_keys.into_iter().map(PqPreKeyXml::write)));
         }
         push_pq_last(&mut nodes, self.pq_last);
-        nodes.extend(self.rest.into_children());
-        nodes
+        self.rest.beside(nodes)
     }
 }
 
@@ -322,7 +320,7 @@ impl Request for KeyUpload {
 impl Payload for KeyCountQuery {
     const CLAUSE: &'static str = "§8";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         f.req_child("count", |_| Ok(Self))
     }
 
@@ -340,8 +338,8 @@ impl Request for KeyCountQuery {
 impl Payload for KeyCount {
     const CLAUSE: &'static str = "§8";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        f.req_child("count", |mut f| Ok(Self { value: f.req("value")?, pq: f.opt("pq")?, rest: f.rest() }))
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        f.req_child("count", |f| Ok(Self { value: f.req("value")?, pq: f.opt("pq")?, rest: f.rest() }))
     }
 
     fn write(self) -> Vec<Node> {
@@ -353,20 +351,20 @@ impl Payload for KeyCount {
 impl Payload for KeyFetch {
     const CLAUSE: &'static str = "§8";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        let users = f.req_child("key", |mut f| {
-            f.children("user", MAX_FETCH_USERS, |mut f| {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        f.req_child("key", |f| {
+            let users = f.children("user", MAX_FETCH_USERS, |f| {
                 Ok(KeyFetchUser { jid: f.req("jid")?, reason: f.opt("reason")?, rest: f.rest() })
-            })
-        })?;
-        Ok(Self { users })
+            })?;
+            Ok(Self { users, rest: f.rest() })
+        })
     }
 
     fn write(self) -> Vec<Node> {
         let users = self.users.into_iter().map(|user| {
             user.rest.onto(Node::new("user").with_attr("jid", user.jid).with_opt_attr("reason", user.reason))
         });
-        vec![Node::new("key").with_children(users)]
+        vec![self.rest.onto(Node::new("key").with_children(users))]
     }
 }
 
@@ -380,44 +378,48 @@ impl KeyFetch {
     /// A fetch of these users' keys.
     pub fn of(users: impl IntoIterator<Item = Jid>) -> Self {
         let user = |jid| KeyFetchUser { jid, reason: None, rest: Rest::default() };
-        Self { users: users.into_iter().map(user).collect() }
+        Self { users: users.into_iter().map(user).collect(), rest: Rest::default() }
     }
 }
 
 impl Payload for KeyFetchResult {
     const CLAUSE: &'static str = "§8";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        let users = f.req_child("list", |mut f| {
-            f.children("user", MAX_FETCH_USERS, |mut f| {
-                let jid = f.req("jid")?;
-                let keys = match f.child("error", Reported::read)? {
-                    Some(error) => Err(error),
-                    None => Ok(KeyBundle { rest: Rest::default(), ..KeyBundle::read_from(&mut f)? }),
-                };
-                let rest = f.rest();
-                Ok(KeyFetchEntry { jid, keys: keys.map(|keys| KeyBundle { rest, ..keys }) })
-            })
-        })?;
-        Ok(Self { users })
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        f.req_child("list", |f| {
+            Ok(Self { users: f.children("user", MAX_FETCH_USERS, KeyFetchEntry::read)?, rest: f.rest() })
+        })
     }
 
     fn write(self) -> Vec<Node> {
-        let users = self.users.into_iter().map(|user| {
-            let node = Node::new("user").with_attr("jid", user.jid);
-            match user.keys {
-                Ok(keys) => keys.write_onto(node),
-                Err(error) => node.with_child(error.write()),
-            }
-        });
-        vec![Node::new("list").with_children(users)]
+        let users = self.users.into_iter().map(KeyFetchEntry::write);
+        vec![self.rest.onto(Node::new("list").with_children(users))]
+    }
+}
+
+impl KeyFetchEntry {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        let jid = f.req("jid")?;
+        let keys = match f.child("error", Reported::read)? {
+            Some(error) => Err(error),
+            None => Ok(KeyBundle::read_from(f)?),
+        };
+        Ok(Self { jid, keys, rest: f.rest() })
+    }
+
+    fn write(self) -> Node {
+        let node = Node::new("user").with_attr("jid", self.jid);
+        self.rest.onto(match self.keys {
+            Ok(keys) => keys.write_onto(node),
+            Err(error) => node.with_child(error.write()),
+        })
     }
 }
 
 impl Payload for KeyDigestQuery {
     const CLAUSE: &'static str = "§8";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         f.req_child("digest", |_| Ok(Self))
     }
 
@@ -435,17 +437,17 @@ impl Request for KeyDigestQuery {
 impl Payload for KeyDigest {
     const CLAUSE: &'static str = "§8";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        f.req_child("digest", |mut f| {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        f.req_child("digest", |f| {
             let registration = f.req_child("registration", read_registration)?;
             f.req_child("type", read_type)?;
             Ok(Self {
                 registration,
                 identity: f.req_child("identity", read_array)?,
                 skey: f.req_child("skey", SignedPreKeyXml::read)?,
-                ids: f.child("list", |mut f| f.children("id", MAX_LIST_ITEMS, read_id))?.unwrap_or_default(),
-                pq_ids: f.child("pqlist", |mut f| f.children("id", MAX_LIST_ITEMS, read_id))?.unwrap_or_default(),
-                pq_last: f.child("pqlast", |mut f| f.req_child("id", read_id))?,
+                ids: f.list("list", "id", MAX_LIST_ITEMS, read_id)?,
+                pq_ids: f.list("pqlist", "id", MAX_LIST_ITEMS, read_id)?,
+                pq_last: f.child("pqlast", |f| f.req_child("id", read_id))?,
                 hash: f.req_child("hash", read_array)?,
                 rest: f.rest(),
             })
@@ -473,13 +475,9 @@ impl Payload for KeyDigest {
 impl Payload for KeyRotate {
     const CLAUSE: &'static str = "§8";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        f.req_child("rotate", |mut f| {
-            Ok(Self {
-                skey: f.req_child("skey", SignedPreKeyXml::read)?,
-                pq_last: read_pq_last(&mut f)?,
-                rest: f.rest(),
-            })
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        f.req_child("rotate", |f| {
+            Ok(Self { skey: f.req_child("skey", SignedPreKeyXml::read)?, pq_last: read_pq_last(f)?, rest: f.rest() })
         })
     }
 
@@ -503,7 +501,7 @@ pub struct IdentityChanged;
 impl Payload for IdentityChanged {
     const CLAUSE: &'static str = "§8";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         f.req_child("identity", |_| Ok(Self))
     }
 

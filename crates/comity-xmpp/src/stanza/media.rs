@@ -50,7 +50,7 @@ impl core::fmt::Debug for MediaConn {
 impl Payload for MediaConnQuery {
     const CLAUSE: &'static str = "§10";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         f.req_child("media_conn", |_| Ok(Self))
     }
 
@@ -68,14 +68,14 @@ impl Request for MediaConnQuery {
 impl Payload for MediaConn {
     const CLAUSE: &'static str = "§10";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        f.req_child("media_conn", |mut f| {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        f.req_child("media_conn", |f| {
             Ok(Self {
                 auth: f.req("auth")?,
                 auth_ttl: f.req("auth_ttl")?,
                 ttl: f.req("ttl")?,
                 max_buckets: f.req("max_buckets")?,
-                hosts: f.children("host", MAX_LIST_ITEMS, |mut f| {
+                hosts: f.children("host", MAX_LIST_ITEMS, |f| {
                     Ok(MediaHost { hostname: f.req("hostname")?, rest: f.rest() })
                 })?,
                 rest: f.rest(),
@@ -117,17 +117,24 @@ pub struct Encrypted {
     pub payload: Bytes,
     /// The nonce.
     pub iv: [u8; 12],
+    /// What else stands there.
+    pub rest: Rest,
 }
 
 impl Encrypted {
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        Ok(Self { payload: f.req_child("enc_p", |mut f| f.bytes())?, iv: f.req_child("enc_iv", read_array)? })
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        Ok(Self {
+            payload: f.req_child("enc_p", |f| f.bytes())?,
+            iv: f.req_child("enc_iv", read_array)?,
+            rest: f.rest(),
+        })
     }
 
     fn write(self) -> Node {
-        Node::new("encrypt")
+        let node = Node::new("encrypt")
             .with_child(Node::new("enc_p").with_bytes(self.payload))
-            .with_child(Node::new("enc_iv").with_bytes(self.iv.to_vec()))
+            .with_child(Node::new("enc_iv").with_bytes(self.iv.to_vec()));
+        self.rest.onto(node)
     }
 }
 
@@ -137,7 +144,7 @@ impl MediaRetry {
             Some(encrypted) => Ok(encrypted),
             None => Err(f.child("error", Reported::read)?.ok_or_else(|| f.error(Problem::Missing))?),
         };
-        f.req_child("rmr", |mut f| {
+        f.req_child("rmr", |f| {
             Ok(Self {
                 body,
                 jid: f.req("jid")?,
@@ -165,8 +172,8 @@ impl MediaRetry {
 impl Payload for MediaRetry {
     const CLAUSE: &'static str = "§10";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        Self::read_from(&mut f)
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        Self::read_from(f)
     }
 
     fn write(self) -> Vec<Node> {

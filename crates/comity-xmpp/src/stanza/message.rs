@@ -127,7 +127,7 @@ impl Message {
         }
     }
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self {
             id: f.req("id")?,
             to: f.opt("to")?,
@@ -140,9 +140,7 @@ impl Message {
             edit: f.opt("edit")?,
             phash: f.opt("phash")?,
             enc: f.children("enc", MAX_MESSAGE_ENCS, Enc::read)?,
-            participants: f
-                .child("participants", |mut f| f.children("to", MAX_LIST_ITEMS, Participant::read))?
-                .unwrap_or_default(),
+            participants: f.list("participants", "to", MAX_LIST_ITEMS, Participant::read)?,
             rest: f.rest(),
         })
     }
@@ -181,7 +179,7 @@ impl Enc {
         }
     }
 
-    pub(super) fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    pub(super) fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         let hide = f.opt::<Text>("decrypt-fail")?;
         let mut enc = Self {
             v: f.req("v")?,
@@ -211,7 +209,7 @@ impl Enc {
 }
 
 impl Participant {
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self { jid: f.req("jid")?, enc: f.children("enc", MAX_MESSAGE_ENCS, Enc::read)?, rest: f.rest() })
     }
 

@@ -30,7 +30,7 @@ pub use blocking::{
 pub use call::{Call, CallAction};
 pub use error::{Problem, StanzaError};
 pub use fields::{Fields, FromValue, Rest};
-pub use groups::{GroupChange, GroupCreate, GroupInfo, GroupLeave, GroupMember, GroupQuery};
+pub use groups::{GroupAction, GroupChange, GroupCreate, GroupInfo, GroupLeave, GroupMember, GroupQuery};
 pub use interop::{
     DeleteAccount, FoundUser, IdentifierType, Integrator, IntegratorStatus, Integrators, IntegratorsQuery, InteropPing,
     InteropPingNotice, OptIn, Reachability, ReachabilityQuery, UserEntry, UserQuery, UsersQuery, UsersResult,

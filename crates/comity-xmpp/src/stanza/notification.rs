@@ -65,7 +65,7 @@ impl Notification {
     /// # Errors
     /// Where and why it is not a `P`.
     pub fn payload<P: Payload>(&self) -> Result<P, StanzaError> {
-        P::read(Fields::of_children("notification", self.children.clone(), P::CLAUSE))
+        P::read(&mut Fields::of_children("notification", self.children.clone(), P::CLAUSE))
     }
 
     /// Whether the payload has a child of that tag.
@@ -73,7 +73,7 @@ impl Notification {
         self.children.iter().any(|child| child.tag() == tag)
     }
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self {
             id: f.req("id")?,
             from: f.opt("from")?,

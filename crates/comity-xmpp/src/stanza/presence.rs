@@ -42,9 +42,9 @@ impl Chatstate {
         Self { to: Some(to), from: None, participant: None, state, rest: Rest::default() }
     }
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         let (to, from, participant) = (f.opt("to")?, f.opt("from")?, f.opt("participant")?);
-        let state = match f.child("composing", |mut f| f.opt("media"))? {
+        let state = match f.child("composing", |f| f.opt("media"))? {
             Some(media) => Typing::Composing { media },
             None => f.req_child("paused", |_| Ok(Typing::Paused)).map_err(|_| f.error(Problem::Missing))?,
         };
@@ -83,7 +83,7 @@ pub struct Presence {
 stanza!(Presence, "presence", "§7");
 
 impl Presence {
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self { to: f.opt("to")?, from: f.opt("from")?, kind: f.opt("type")?, name: f.opt("name")?, rest: f.rest() })
     }
 

@@ -145,12 +145,12 @@ impl Receipt {
         core::iter::once(&self.id).chain(&self.more)
     }
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         let kind = f.opt("type")?;
         let (mut retry, mut media) = (None, None);
         match kind {
-            Some(ReceiptType::Retry) => retry = Some(Retry::read(&mut f)?),
-            Some(ReceiptType::ServerError) => media = Some(MediaRetry::read_from(&mut f)?),
+            Some(ReceiptType::Retry) => retry = Some(Retry::read(f)?),
+            Some(ReceiptType::ServerError) => media = Some(MediaRetry::read_from(f)?),
             _ => {}
         }
         Ok(Self {
@@ -161,9 +161,7 @@ impl Receipt {
             kind,
             t: f.opt("t")?,
             offline: f.opt("offline")?,
-            more: f
-                .child("list", |mut f| f.children("item", MAX_RECEIPT_IDS - 1, |mut f| f.req("id")))?
-                .unwrap_or_default(),
+            more: f.list("list", "item", MAX_RECEIPT_IDS - 1, |f| f.req("id"))?,
             readers: f.children("participants", MAX_RECEIPT_IDS, Readers::read)?,
             retry,
             media,
@@ -198,8 +196,8 @@ impl Receipt {
 }
 
 impl Readers {
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        let user = |mut f: Fields| Ok((f.req("jid")?, f.req("t")?));
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        let user = |f: &mut Fields| Ok((f.req("jid")?, f.req("t")?));
         Ok(Self { key: f.req("key")?, users: f.children("user", MAX_LIST_ITEMS, user)? })
     }
 
@@ -211,10 +209,9 @@ impl Readers {
 
 impl Retry {
     fn read(f: &mut Fields) -> Result<Self, StanzaError> {
-        let registration = f.req_child("registration", |mut f| f.number::<4>())?;
+        let registration = f.req_child("registration", |f| f.number::<4>())?;
         let keys = f.child("keys", RetryKeys::read)?;
-        f.req_child("retry", |mut f| {
-            let _version: Option<Text> = f.opt("v")?;
+        f.req_child("retry", |f| {
             Ok(Self {
                 count: f.req("count")?,
                 id: f.req("id")?,
@@ -229,19 +226,22 @@ impl Retry {
 
     fn write_onto(self, node: Node) -> Node {
         let retry = Node::new("retry")
-            .with_attr("v", "1")
             .with_attr("count", self.count)
             .with_attr("id", &self.id)
             .with_attr("t", self.t)
             .with_opt_attr("error", self.error);
-        node.with_child(self.rest.onto(retry))
+        let mut retry = self.rest.onto(retry);
+        if retry.attr("v").is_none() {
+            retry.set_attr("v", "1");
+        }
+        node.with_child(retry)
             .with_child(bytes_node("registration", &self.registration.to_be_bytes()))
             .with_children(self.keys.map(RetryKeys::write))
     }
 }
 
 impl RetryKeys {
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         f.req_child("type", read_type)?;
         Ok(Self {
             identity: f.req_child("identity", read_array)?,

@@ -24,7 +24,7 @@ impl Success {
         Self { t, rest: Rest::default() }
     }
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self { t: f.req("t")?, rest: f.rest() })
     }
 
@@ -86,7 +86,7 @@ impl Failure {
         Self { reason, location: location.into(), code: None, expire: None, message: None, rest: Rest::default() }
     }
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self {
             reason: f.req("reason")?,
             location: f.req("location")?,
@@ -154,10 +154,10 @@ impl StreamError {
         Self { code: None, conflict: None, not_well_formed: true, rest: Rest::default() }
     }
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self {
             code: f.opt("code")?,
-            conflict: f.child("conflict", |mut f| f.req("type"))?,
+            conflict: f.child("conflict", |f| f.req("type"))?,
             not_well_formed: f.child("xml-not-well-formed", |_| Ok(()))?.is_some(),
             rest: f.rest(),
         })
@@ -227,9 +227,9 @@ impl Ib {
         Self { from: None, body, rest: Rest::default() }
     }
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         let from = f.opt("from")?;
-        let count = |mut f: Fields| f.req("count");
+        let count = |f: &mut Fields| f.req("count");
         let body = if let Some(preview) = f.child("offline_preview", OfflinePreview::read)? {
             IbBody::OfflinePreview(preview)
         } else if let Some(count) = f.child("offline", count)? {
@@ -255,7 +255,7 @@ impl Ib {
 }
 
 impl OfflinePreview {
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self {
             count: f.req("count")?,
             message: f.opt("message")?.unwrap_or(0),
@@ -282,7 +282,7 @@ pub struct Ping;
 impl Payload for Ping {
     const CLAUSE: &'static str = "§5.5";
 
-    fn read(_: Fields) -> Result<Self, StanzaError> {
+    fn read(_: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self)
     }
 
@@ -312,7 +312,7 @@ pub struct ServerPing;
 impl Payload for ServerPing {
     const CLAUSE: &'static str = "§5.5";
 
-    fn read(_: Fields) -> Result<Self, StanzaError> {
+    fn read(_: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self)
     }
 
@@ -351,7 +351,7 @@ pub enum Delivery {
 impl Payload for Delivery {
     const CLAUSE: &'static str = "§5.5";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
         if f.has_child("passive") {
             return Ok(Self::Passive);
         }

@@ -62,9 +62,9 @@ impl DevicesQuery {
 impl Payload for DevicesQuery {
     const CLAUSE: &'static str = "§13";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        f.req_child("usync", |mut f| {
-            let query = f.req_child("query", |mut f| {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        f.req_child("usync", |f| {
+            let query = f.req_child("query", |f| {
                 f.req_child("devices", |_| Ok(()))?;
                 Ok(f.rest())
             })?;
@@ -72,7 +72,7 @@ impl Payload for DevicesQuery {
                 sid: f.req("sid")?,
                 mode: f.req("mode")?,
                 context: f.req("context")?,
-                users: f.req_child("list", |mut f| f.children("user", MAX_LOOKUP_USERS, |mut f| f.req("jid")))?,
+                users: f.req_child("list", |f| f.children("user", MAX_LOOKUP_USERS, |f| f.req("jid")))?,
                 query,
                 rest: f.rest(),
             })
@@ -101,10 +101,10 @@ impl Request for DevicesQuery {
 impl Payload for DevicesResult {
     const CLAUSE: &'static str = "§13";
 
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        f.req_child("usync", |mut f| {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        f.req_child("usync", |f| {
             Ok(Self {
-                users: f.req_child("list", |mut f| f.children("user", MAX_LOOKUP_USERS, UserDevices::read))?,
+                users: f.req_child("list", |f| f.children("user", MAX_LOOKUP_USERS, UserDevices::read))?,
                 rest: f.rest(),
             })
         })
@@ -117,12 +117,12 @@ impl Payload for DevicesResult {
 }
 
 impl UserDevices {
-    fn read(mut f: Fields) -> Result<Self, StanzaError> {
-        let devices = f.req_child("devices", |mut f| {
+    fn read(f: &mut Fields) -> Result<Self, StanzaError> {
+        let devices = f.req_child("devices", |f| {
             if let Some(error) = f.child("error", Reported::read)? {
                 return Ok(Err(error));
             }
-            let list = |mut f: Fields| f.children("device", MAX_LIST_ITEMS, |mut f| f.req("id"));
+            let list = |f: &mut Fields| f.children("device", MAX_LIST_ITEMS, |f| f.req("id"));
             f.req_child("device-list", list).map(Ok)
         })?;
         Ok(Self { jid: f.req("jid")?, devices, rest: f.rest() })
