@@ -3,7 +3,7 @@
 use crate::text::Text;
 use crate::value::Value;
 use bytes::Bytes;
-use comity_core::Jid;
+use comity_core::{Jid, Redacted};
 use core::fmt;
 use std::borrow::Cow;
 
@@ -231,7 +231,11 @@ impl PartialEq for Node {
 
 impl Eq for Node {}
 
-/// The shape of the tree: JIDs redacted, contents by length.
+/// Attributes that say who somebody is, what a chat is about, or a secret.
+const PERSONAL: [&str; 8] =
+    ["name", "notify", "display_name", "external_id", "normalized_external_id", "subject", "auth", "username"];
+
+/// The shape of the tree: JIDs and what names people redacted, contents by length.
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<{}", self.tag)?;
@@ -245,7 +249,12 @@ impl fmt::Debug for Node {
 
 impl fmt::Debug for Attr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={:?}", self.name, self.value)
+        match &self.value {
+            Value::Str(text) if PERSONAL.contains(&self.name.as_str()) || text.contains('@') => {
+                write!(f, "{}={}", self.name, Redacted(text))
+            }
+            value => write!(f, "{}={value:?}", self.name),
+        }
     }
 }
 

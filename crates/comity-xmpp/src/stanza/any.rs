@@ -32,6 +32,8 @@ pub enum Stanza {
     Failure(Failure),
     /// `<stream:error>`.
     StreamError(StreamError),
+    /// `<error>`: the other end complains. Never answered.
+    Error(Node),
     /// `<xmlstreamend>`: the other end is done.
     StreamEnd,
     /// Another tag. With id and from it is nack'ed 488; it is never fatal.
@@ -65,6 +67,7 @@ impl Stanza {
             "success" => Success::from_node(node).map(Self::Success),
             "failure" => Failure::from_node(node).map(Self::Failure),
             "stream:error" => StreamError::from_node(node).map(Self::StreamError),
+            "error" => Ok(Self::Error(node)),
             "xmlstreamend" => Ok(Self::StreamEnd),
             _ => Ok(Self::Unknown(node)),
         }
@@ -86,7 +89,7 @@ impl Stanza {
             Self::Failure(stanza) => stanza.into_node(),
             Self::StreamError(stanza) => stanza.into_node(),
             Self::StreamEnd => Node::new("xmlstreamend"),
-            Self::Unknown(node) => node,
+            Self::Error(node) | Self::Unknown(node) => node,
         }
     }
 }

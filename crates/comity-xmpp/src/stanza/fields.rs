@@ -172,6 +172,14 @@ impl Fields {
         self.opt(name)?.ok_or_else(|| self.error_at(name, Problem::Missing))
     }
 
+    /// Takes an attribute that must be there and have this value.
+    ///
+    /// # Errors
+    /// [`Problem::Missing`] or [`Problem::Value`].
+    pub fn word(&mut self, name: &str, word: &str) -> Result<(), StanzaError> {
+        if self.req::<Text>(name)? == word { Ok(()) } else { Err(self.error_at(name, Problem::Value)) }
+    }
+
     /// Takes the first child of that tag, read by `read`; what that leaves is kept in this node's rest.
     ///
     /// # Errors
@@ -497,3 +505,15 @@ macro_rules! stanza {
     };
 }
 pub(crate) use stanza;
+
+/// Shows a stanza that names people or has content as the tree that it builds, which redacts them.
+macro_rules! shown_as_node {
+    ($($name:ident::$write:ident),+) => {
+        $(impl core::fmt::Debug for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                write!(f, concat!(stringify!($name), "({:?})"), Self::$write(self.clone()))
+            }
+        })+
+    };
+}
+pub(crate) use shown_as_node;

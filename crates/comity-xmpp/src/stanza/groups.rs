@@ -2,7 +2,7 @@
 
 use super::StanzaError;
 use super::error::Problem;
-use super::fields::{Fields, Rest};
+use super::fields::{Fields, Rest, shown_as_node};
 use super::iq::{IqType, Payload, Request};
 use crate::limits::MAX_LIST_ITEMS;
 use crate::node::Node;
@@ -11,8 +11,11 @@ use comity_core::{Jid, Server, Timestamp};
 
 const XMLNS: &str = "w:g2";
 
+/// Most digits of a group's id.
+pub const MAX_GROUP_ID_LEN: usize = 20;
+
 /// Creates a group (set, to `g.us`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct GroupCreate {
     /// Its subject.
     pub subject: Text,
@@ -23,9 +26,9 @@ pub struct GroupCreate {
 }
 
 /// A group as it is: the answer to a creation or a query.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct GroupInfo {
-    /// The part of its JID before `@g.us`.
+    /// The part of its JID before `@g.us`: 1 to [`MAX_GROUP_ID_LEN`] digits.
     pub id: Text,
     /// Who created it.
     pub creator: Jid,
@@ -40,7 +43,7 @@ pub struct GroupInfo {
 }
 
 /// A member of a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct GroupMember {
     /// Who.
     pub jid: Jid,
@@ -53,7 +56,7 @@ pub struct GroupMember {
 }
 
 /// Changes a group (set, to the group), or tells that it was changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct GroupChange {
     /// How.
     pub action: GroupAction,
@@ -62,7 +65,7 @@ pub struct GroupChange {
 }
 
 /// How a group changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum GroupAction {
     /// It was created (notification only).
     Created(GroupInfo),
@@ -88,6 +91,14 @@ pub struct GroupLeave {
 /// Asks what a group is (get, to the group).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupQuery;
+
+shown_as_node!(GroupCreate::write, GroupInfo::write, GroupMember::write, GroupChange::write);
+
+impl core::fmt::Debug for GroupAction {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        GroupChange::from(self.clone()).fmt(f)
+    }
+}
 
 impl GroupMember {
     /// A plain member.
@@ -118,6 +129,17 @@ impl GroupMember {
     }
 }
 
+fn group_id(f: &mut Fields) -> Result<Text, StanzaError> {
+    let id: Text = f.req("id")?;
+    let valid = (1..=MAX_GROUP_ID_LEN).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_digit());
+    if valid { Ok(id) } else { Err(f.error_at("id", Problem::Id)) }
+}
+
+fn group_jid(f: &mut Fields) -> Result<Jid, StanzaError> {
+    let jid: Jid = f.req("id")?;
+    if jid.server() == Server::Group { Ok(jid) } else { Err(f.error_at("id", Problem::Jid)) }
+}
+
 fn members(f: &mut Fields) -> Result<Vec<GroupMember>, StanzaError> {
     f.children("participant", MAX_LIST_ITEMS, GroupMember::read)
 }
@@ -125,7 +147,7 @@ fn members(f: &mut Fields) -> Result<Vec<GroupMember>, StanzaError> {
 impl GroupInfo {
     fn read_group(f: &mut Fields) -> Result<Self, StanzaError> {
         Ok(Self {
-            id: f.req("id")?,
+            id: group_id(f)?,
             creator: f.req("creator")?,
             creation: f.req("creation")?,
             subject: f.req("subject")?,
@@ -241,9 +263,7 @@ impl Payload for GroupLeave {
     const CLAUSE: &'static str = "§14";
 
     fn read(f: &mut Fields) -> Result<Self, StanzaError> {
-        f.req_child("leave", |f| {
-            Ok(Self { groups: f.children("group", MAX_LIST_ITEMS, |f| f.req("id"))?, rest: f.rest() })
-        })
+        f.req_child("leave", |f| Ok(Self { groups: f.children("group", MAX_LIST_ITEMS, group_jid)?, rest: f.rest() }))
     }
 
     fn write(self) -> Vec<Node> {
@@ -266,7 +286,7 @@ impl Payload for GroupQuery {
     const CLAUSE: &'static str = "§14";
 
     fn read(f: &mut Fields) -> Result<Self, StanzaError> {
-        f.req_child("query", |_| Ok(Self))
+        f.req_child("query", |f| f.word("request", "interactive").map(|()| Self))
     }
 
     fn write(self) -> Vec<Node> {

@@ -2,7 +2,7 @@
 
 use super::StanzaError;
 use super::error::Problem;
-use super::fields::{Fields, Rest, words};
+use super::fields::{Fields, Rest, shown_as_node, words};
 use super::iq::{IqType, Payload, Reported, Request};
 use crate::limits::{MAX_INTEGRATORS, MAX_LOOKUP_USERS};
 use crate::node::Node;
@@ -103,7 +103,7 @@ pub struct UsersQuery {
 }
 
 /// One user of a [`UsersQuery`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct UserQuery {
     /// What people know the user by.
     pub external_id: Text,
@@ -123,7 +123,7 @@ pub struct UsersResult {
 }
 
 /// One user of a [`UsersResult`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct UserEntry {
     /// What was asked for.
     pub external_id: Text,
@@ -136,7 +136,7 @@ pub struct UserEntry {
 }
 
 /// A user that was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct FoundUser {
     /// The internal id.
     pub jid: Jid,
@@ -145,7 +145,7 @@ pub struct FoundUser {
 }
 
 /// A partner user's reachability ping (set, to the native user's JID).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct InteropPing {
     /// The name to show.
     pub display_name: Text,
@@ -154,7 +154,7 @@ pub struct InteropPing {
 }
 
 /// The ping as the native user is notified of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct InteropPingNotice {
     /// The name to show.
     pub display_name: Text,
@@ -164,6 +164,14 @@ pub struct InteropPingNotice {
     pub integrator_name: Text,
     /// What else stands there.
     pub rest: Rest,
+}
+
+shown_as_node!(UserQuery::write, UserEntry::write, InteropPing::write, InteropPingNotice::write);
+
+impl core::fmt::Debug for FoundUser {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "FoundUser({:?})", self.jid)
+    }
 }
 
 /// Deletes the account (set).
@@ -229,7 +237,7 @@ impl Payload for IntegratorsQuery {
     const CLAUSE: &'static str = "§13";
 
     fn read(f: &mut Fields) -> Result<Self, StanzaError> {
-        f.req_child("integrator", |_| Ok(Self))
+        f.req_child("integrator", |f| f.word("fetch", "all").map(|()| Self))
     }
 
     fn write(self) -> Vec<Node> {
@@ -333,6 +341,13 @@ impl UserQuery {
     pub fn partner(external_id: impl Into<Text>, integrator: IntegratorId) -> Self {
         Self { external_id: external_id.into(), integrator: Some(integrator), rest: Rest::default() }
     }
+
+    fn write(self) -> Node {
+        let node = Node::new("user")
+            .with_attr("external_id", self.external_id)
+            .with_opt_attr("integrator_id", self.integrator.map(IntegratorId::get));
+        self.rest.onto(node)
+    }
 }
 
 impl Payload for UsersQuery {
@@ -349,12 +364,7 @@ impl Payload for UsersQuery {
     }
 
     fn write(self) -> Vec<Node> {
-        let users = self.users.into_iter().map(|user| {
-            let node = Node::new("user")
-                .with_attr("external_id", user.external_id)
-                .with_opt_attr("integrator_id", user.integrator.map(IntegratorId::get));
-            user.rest.onto(node)
-        });
+        let users = self.users.into_iter().map(UserQuery::write);
         vec![self.rest.onto(Node::new("users").with_children(users))]
     }
 }

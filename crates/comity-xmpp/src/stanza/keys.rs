@@ -13,10 +13,13 @@ use comity_core::Jid;
 /// The key type byte: Curve25519.
 pub const KEY_TYPE: u8 = 5;
 
+/// The ids of one-time pre-keys.
+pub const PRE_KEY_IDS: core::ops::RangeInclusive<u32> = 1..=0xFF_FFFE;
+
 /// `<key>`: a one-time pre-key; id 3 bytes on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreKeyXml {
-    /// Its id, 1..=0xFFFFFE.
+    /// Its id, one of [`PRE_KEY_IDS`].
     pub id: u32,
     /// The public key, raw.
     pub value: [u8; 32],
@@ -194,6 +197,10 @@ fn read_id(f: &mut Fields) -> Result<u32, StanzaError> {
     f.number::<3>()
 }
 
+fn read_one_time_id(f: &mut Fields) -> Result<u32, StanzaError> {
+    Some(read_id(f)?).filter(|id| PRE_KEY_IDS.contains(id)).ok_or_else(|| f.error(Problem::Number))
+}
+
 pub(super) fn read_array<const N: usize>(f: &mut Fields) -> Result<[u8; N], StanzaError> {
     f.array()
 }
@@ -204,7 +211,7 @@ fn read_registration(f: &mut Fields) -> Result<u32, StanzaError> {
 
 impl PreKeyXml {
     pub(super) fn read(f: &mut Fields) -> Result<Self, StanzaError> {
-        Ok(Self { id: f.req_child("id", read_id)?, value: f.req_child("value", read_array)? })
+        Ok(Self { id: f.req_child("id", read_one_time_id)?, value: f.req_child("value", read_array)? })
     }
 
     pub(super) fn write(&self) -> Node {
@@ -445,7 +452,7 @@ impl Payload for KeyDigest {
                 registration,
                 identity: f.req_child("identity", read_array)?,
                 skey: f.req_child("skey", SignedPreKeyXml::read)?,
-                ids: f.list("list", "id", MAX_LIST_ITEMS, read_id)?,
+                ids: f.list("list", "id", MAX_LIST_ITEMS, read_one_time_id)?,
                 pq_ids: f.list("pqlist", "id", MAX_LIST_ITEMS, read_id)?,
                 pq_last: f.child("pqlast", |f| f.req_child("id", read_id))?,
                 hash: f.req_child("hash", read_array)?,

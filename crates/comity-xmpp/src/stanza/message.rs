@@ -1,7 +1,7 @@
 //! Messages and their ciphertexts (PROTOCOL §7, §14).
 
 use super::StanzaError;
-use super::fields::{Fields, Rest, stanza, words};
+use super::fields::{Fields, Rest, shown_as_node, stanza, words};
 use crate::limits::{MAX_LIST_ITEMS, MAX_MESSAGE_ENCS};
 use crate::node::Node;
 use crate::text::Text;
@@ -45,7 +45,7 @@ words! {
 }
 
 /// `<message>`, out or in: clients write `to`, the server delivers `from` and sets `t`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     /// Its id.
     pub id: MessageId,
@@ -76,7 +76,7 @@ pub struct Message {
 }
 
 /// `<enc>`: a ciphertext.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Enc {
     /// Version of the content's wrapping: 2, or 3 with Messenger.
     pub v: u32,
@@ -105,6 +105,7 @@ pub struct Participant {
     pub rest: Rest,
 }
 
+shown_as_node!(Message::write, Enc::write);
 stanza!(Message, "message", "§7");
 
 impl Message {

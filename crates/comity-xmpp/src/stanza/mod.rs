@@ -30,7 +30,9 @@ pub use blocking::{
 pub use call::{Call, CallAction};
 pub use error::{Problem, StanzaError};
 pub use fields::{Fields, FromValue, Rest};
-pub use groups::{GroupAction, GroupChange, GroupCreate, GroupInfo, GroupLeave, GroupMember, GroupQuery};
+pub use groups::{
+    GroupAction, GroupChange, GroupCreate, GroupInfo, GroupLeave, GroupMember, GroupQuery, MAX_GROUP_ID_LEN,
+};
 pub use interop::{
     DeleteAccount, FoundUser, IdentifierType, Integrator, IntegratorStatus, Integrators, IntegratorsQuery, InteropPing,
     InteropPingNotice, OptIn, Reachability, ReachabilityQuery, UserEntry, UserQuery, UsersQuery, UsersResult,
@@ -38,7 +40,7 @@ pub use interop::{
 pub use iq::{Iq, IqType, Payload, Reported, Request, error_text};
 pub use keys::{
     IdentityChanged, KEY_TYPE, KeyBundle, KeyCount, KeyCountQuery, KeyDigest, KeyDigestQuery, KeyFetch, KeyFetchEntry,
-    KeyFetchResult, KeyFetchUser, KeyRotate, KeyUpload, PqPreKeyXml, PreKeyXml, SignedPreKeyXml,
+    KeyFetchResult, KeyFetchUser, KeyRotate, KeyUpload, PRE_KEY_IDS, PqPreKeyXml, PreKeyXml, SignedPreKeyXml,
 };
 pub use media::{Encrypted, MediaConn, MediaConnQuery, MediaHost, MediaRetry};
 pub use message::{Edit, Enc, EncType, Message, MessageType, Participant};

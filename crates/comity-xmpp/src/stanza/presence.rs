@@ -2,7 +2,7 @@
 
 use super::StanzaError;
 use super::error::Problem;
-use super::fields::{Fields, Rest, stanza};
+use super::fields::{Fields, Rest, shown_as_node, stanza};
 use crate::node::Node;
 use crate::text::Text;
 use comity_core::Jid;
@@ -66,7 +66,7 @@ impl Chatstate {
 }
 
 /// `<presence>`: passed through; interop has no online or last-seen.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Presence {
     /// To whom.
     pub to: Option<Jid>,
@@ -80,6 +80,7 @@ pub struct Presence {
     pub rest: Rest,
 }
 
+shown_as_node!(Presence::write);
 stanza!(Presence, "presence", "§7");
 
 impl Presence {

@@ -1,6 +1,7 @@
 //! Receipts: delivered, read, played, retry, server-error (PROTOCOL §7, §10).
 
 use super::StanzaError;
+use super::error::Problem;
 use super::fields::{Fields, Rest, stanza, words};
 use super::keys::{PqPreKeyXml, PreKeyXml, SignedPreKeyXml, bytes_node, read_array, read_type, type_node};
 use super::media::MediaRetry;
@@ -213,7 +214,10 @@ impl Retry {
         let keys = f.child("keys", RetryKeys::read)?;
         f.req_child("retry", |f| {
             Ok(Self {
-                count: f.req("count")?,
+                count: match f.req("count")? {
+                    0 => return Err(f.error_at("count", Problem::Number)),
+                    count => count,
+                },
                 id: f.req("id")?,
                 t: f.req("t")?,
                 error: f.opt("error")?,
