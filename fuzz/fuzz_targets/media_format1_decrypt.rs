@@ -1,4 +1,4 @@
-//! See `comity_fuzz::media_format1_decrypt`.
+//! See `media_format1_decrypt` in `comity_fuzz::TARGETS`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| comity_fuzz::media_format1_decrypt(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| comity_fuzz::run("media_format1_decrypt", data));

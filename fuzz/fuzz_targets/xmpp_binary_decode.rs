@@ -1,4 +1,4 @@
-//! See `comity_fuzz::xmpp_binary_decode`.
+//! See `xmpp_binary_decode` in `comity_fuzz::TARGETS`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| comity_fuzz::xmpp_binary_decode(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| comity_fuzz::run("xmpp_binary_decode", data));

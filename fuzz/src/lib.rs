@@ -1,46 +1,36 @@
 //! The bodies of the fuzz targets: each takes any bytes and ends in an agreement, not only in the absence of a panic.
 //! The workspace's tests include this file and run every seed through it.
 
-use bytes::BytesMut;
-use comity_media::{Decryptor, Encryptor, Expected, MediaKey, MediaKind, Unverified};
+mod alloc;
+mod inflate;
+mod media;
+mod stanza;
+mod tree;
+mod xmpp;
 
 /// A body and its name.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// Every target.
-pub const TARGETS: &[Target] =
-    &[("xmpp_binary_decode", xmpp_binary_decode), ("media_format1_decrypt", media_format1_decrypt)];
+/// The targets.
+pub const TARGETS: &[Target] = &[
+    ("xmpp_binary_decode", xmpp::binary_decode),
+    ("xmpp_inflate", inflate::inflate),
+    ("xmpp_stanza_parse", stanza::parse),
+    ("xmpp_tree_round_trip", xmpp::tree_round_trip),
+    ("xmpp_xml_decode", xmpp::xml_decode),
+    ("xmpp_xml_split", xmpp::xml_split),
+    ("media_format1_decrypt", media::format1_decrypt),
+];
 
-/// A frame that decodes is encoded again to one that decodes to the same tree.
-pub fn xmpp_binary_decode(frame: &[u8]) {
-    let limits = comity_xmpp::Limits::default();
-    let Ok(node) = comity_xmpp::decode(frame, &limits) else { return };
-    let mut again = BytesMut::new();
-    comity_xmpp::encode(&node, &mut again, &comity_xmpp::EncodeOptions::default()).expect("what decodes, encodes");
-    assert_eq!(comity_xmpp::decode(&again, &limits).expect("what we encode, decodes"), node);
-}
+/// Targets whose body is a file of its own, for it needs a foreign decoder that only this folder's lock file has.
+/// `tests/differential.rs` here runs their seeds.
+pub const DIFFERENTIAL: &[&str] = &["xmpp_binary_differential"];
 
-/// A file comes back in any chunking, and not at all once a byte of it is changed or it is cut.
-pub fn media_format1_decrypt(input: &[u8]) {
-    let Some(([kind, chunk, damage, at_high, at_low], plain)) = input.split_first_chunk() else { return };
-    let kind = MediaKind::ALL[usize::from(*kind) % MediaKind::ALL.len()];
-    let (key, chunk) = (MediaKey::from([7; 32]), usize::from(*chunk) * 33 + 1);
-    let (mut encryptor, mut file) = (Encryptor::new(kind, &key), BytesMut::new());
-    for part in plain.chunks(chunk) {
-        encryptor.update(part, &mut file).expect("small");
-    }
-    let expected = Expected::from(&encryptor.finish(&mut file));
-    let at = usize::from(u16::from_be_bytes([*at_high, *at_low])) % file.len();
-    file[at] ^= damage;
-    if *damage == 1 {
-        file.truncate(at);
-    }
-
-    let mut decryptor = Decryptor::new(kind, &key, expected, &Default::default()).expect("small");
-    let mut out = Unverified::new();
-    let done = file.chunks(chunk).try_for_each(|part| decryptor.update(part, &mut out));
-    match done.and_then(|()| decryptor.finish(&mut out)) {
-        Ok(proof) => assert!(*damage == 0 && out.release(&proof) == plain),
-        Err(_) => assert!(*damage != 0 && out.len() <= plain.len() / 16 * 16),
-    }
+/// Runs a target's body.
+///
+/// # Panics
+/// If there is no such target, or its body finds a disagreement.
+pub fn run(name: &str, input: &[u8]) {
+    let (_, body) = TARGETS.iter().find(|(target, _)| *target == name).expect("a target");
+    body(input);
 }

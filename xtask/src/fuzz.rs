@@ -46,9 +46,11 @@ pub(crate) fn build(sh: &Shell) -> Result {
     Ok(())
 }
 
-/// Runs every seed through its target, by the ordinary test that does so.
+/// Runs every seed through its target, by the ordinary test that does so; those of the differential targets by the test
+/// beside them, for only their own lock file has the decoders to compare with.
 fn replay(sh: &Shell) -> Result {
     cmd!(sh, "cargo test -p comity-testkit --test fuzz_replay").run()?;
+    cmd!(sh, "cargo test --manifest-path fuzz/Cargo.toml --test differential").run()?;
     Ok(())
 }
 
@@ -60,7 +62,9 @@ fn run(sh: &Shell, target: &str, seconds: u32) -> Result {
     let (corpus, seeds) = (format!("fuzz/corpus/{target}"), format!("fuzz/seeds/{target}"));
     sh.create_dir(&corpus)?;
     let time = format!("-max_total_time={seconds}");
-    cmd!(sh, "{tool} run {target} {corpus} {seeds} -- {time} -rss_limit_mb=2048 -timeout=10")
+    let words = format!("fuzz/dicts/{target}.dict");
+    let words = sh.path_exists(&words).then(|| format!("-dict={words}"));
+    cmd!(sh, "{tool} run {target} {corpus} {seeds} -- {time} {words...} -rss_limit_mb=2048 -timeout=10")
         .env("RUSTC_BOOTSTRAP", "1")
         .run()?;
     Ok(())
