@@ -9,15 +9,23 @@ use comity_xmpp::{Content, EncodeOptions, Limits, Node, Piece, Role, Value, body
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Read as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Longest input taken, in bytes: a frame in hexadecimal, as a line of JSON, several times over.
+/// Longest single input taken, in bytes: a frame as JSON or XML, several times over.
 const MAX_INPUT_LEN: u64 = 256 << 20;
+
+/// Longest line of JSON taken, in bytes: a frame in hexadecimal and room for its name.
+const MAX_LINE_LEN: u64 = 2 * limits::MAX_FRAME_LEN as u64 + (64 << 10);
+
+const EXIT: &str = "\
+Exit status: 0 if all went well (of JSON lines: each was answered, with a node or an error); 1 if the input was refused or
+could not be read or the output not be written; 2 if the command line is wrong.";
 
 /// Translate stanzas between their binary form, JSON and XML.
 #[derive(Args, Debug)]
+#[command(after_help = EXIT)]
 pub(crate) struct StanzaArgs {
     #[command(subcommand)]
     command: Command,
@@ -28,7 +36,9 @@ enum Command {
     /// Binary to JSON or XML.
     ///
     /// The bytes start with the flags byte. Input whose first character is `{` is taken as JSON lines
-    /// `{"name":…,"hex":…}`; each gives a line `{"name":…,"node":…}` or `{"name":…,"error":…}`.
+    /// `{"name":…,"hex":…}`, any number of them; each gives a line `{"name":…,"node":…}` (with --xml `{"name":…,"xml":…}`)
+    /// or `{"name":…,"error":…}`.
+    #[command(after_help = EXIT)]
     Decode {
         #[command(flatten)]
         bytes: Bytes,
@@ -38,6 +48,7 @@ enum Command {
         input: Input,
     },
     /// JSON or XML to binary.
+    #[command(after_help = EXIT)]
     Encode {
         #[command(flatten)]
         tree: Tree,
@@ -50,10 +61,11 @@ enum Command {
         input: Input,
     },
     /// Binary, piece by piece: offsets, sizes, forms and meaning, up to the end or the first fault.
+    #[command(after_help = EXIT)]
     Explain {
         #[command(flatten)]
         bytes: Bytes,
-        /// When to colour.
+        /// When to colour; auto: on a terminal, unless `NO_COLOR` is set.
         #[arg(long, value_enum, default_value_t = Colour::Auto)]
         color: Colour,
         #[command(flatten)]
@@ -105,66 +117,106 @@ enum Colour {
     Never,
 }
 
-/// Runs `comity stanza …`: 0 if all went well, 1 if the input was refused or could not be read.
+/// Why a command ends early.
+enum Stop {
+    /// The input is refused, or cannot be read.
+    Input(String),
+    /// The output cannot be written.
+    Output(io::Error),
+}
+
+impl From<String> for Stop {
+    fn from(why: String) -> Self {
+        Self::Input(why)
+    }
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+/// Runs `comity stanza …`; the exit status is that of [`EXIT`].
 pub(crate) fn run(args: StanzaArgs) -> ExitCode {
-    let mut out = Vec::new();
+    let mut out = BufWriter::new(io::stdout().lock());
     let result = match args.command {
         Command::Decode { bytes, tree, input } => run_decode(&mut out, bytes, tree, &input),
         Command::Encode { tree, bytes, compress, input } => run_encode(&mut out, tree, bytes, compress, &input),
         Command::Explain { bytes, color, input } => run_explain(&mut out, bytes, color, &input),
     };
-    // What was explained up to a fault is shown; a closed pipe is nobody's fault.
-    let _closed_pipe = io::stdout().write_all(&out).and_then(|()| io::stdout().flush());
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _closed_pipe = writeln!(io::stderr(), "error: {error}");
-            ExitCode::FAILURE
+    // What was written up to a fault is shown.
+    let why = match (result, out.flush()) {
+        (Err(Stop::Input(why)), _) => why,
+        // Who stops reading has seen enough.
+        (Err(Stop::Output(error)), _) | (Ok(()), Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            return ExitCode::SUCCESS;
         }
-    }
+        (Err(Stop::Output(error)), _) | (Ok(()), Err(error)) => format!("standard output: {error}"),
+        (Ok(()), Ok(())) => return ExitCode::SUCCESS,
+    };
+    let _closed_pipe = writeln!(io::stderr(), "error: {why}");
+    ExitCode::FAILURE
 }
 
-fn run_decode(out: &mut Vec<u8>, bytes: Bytes, tree: Tree, input: &Input) -> Result<(), String> {
-    let data = input.read()?;
-    if !bytes.raw && data.trim_ascii_start().first() == Some(&b'{') {
-        return decode_lines(out, &data, &input.limits());
+fn run_decode(out: &mut impl Write, bytes: Bytes, tree: Tree, input: &Input) -> Result<(), Stop> {
+    let mut source = input.open()?;
+    if !bytes.raw && source.peek()? == Some(b'{') {
+        return decode_lines(out, tree, source, &input.limits());
     }
-    let node = decode(&bytes.parse(data)?, &input.limits()).map_err(|e| e.to_string())?;
+    let node = decode(&bytes.parse(source.read()?)?, &input.limits()).map_err(|e| e.to_string())?;
     if tree.xml {
-        out.extend_from_slice(xml::to_string(&node).map_err(|e| e.to_string())?.as_bytes());
+        out.write_all(xml::to_string(&node).map_err(|e| e.to_string())?.as_bytes())?;
     } else {
-        serde_json::to_writer_pretty(&mut *out, &Json(&node)).map_err(|e| e.to_string())?;
+        serde_json::to_writer_pretty(&mut *out, &Json(&node)).map_err(io::Error::from)?;
     }
-    out.push(b'\n');
-    Ok(())
+    Ok(out.write_all(b"\n")?)
 }
 
-fn decode_lines(out: &mut Vec<u8>, data: &[u8], limits: &Limits) -> Result<(), String> {
-    #[derive(serde::Deserialize)]
-    struct Line {
-        name: String,
-        hex: String,
-    }
-    for (i, line) in data.split(|b| *b == b'\n').enumerate().filter(|(_, line)| !line.trim_ascii().is_empty()) {
-        let line: Line = serde_json::from_slice(line).map_err(|e| format!("line {}: {e}", i + 1))?;
-        let node = unhex(line.hex.as_bytes()).and_then(|frame| decode(&frame, limits).map_err(|e| e.to_string()));
+/// One frame of many.
+#[derive(serde::Deserialize)]
+struct Line {
+    #[serde(default)]
+    name: serde_json::Value,
+    hex: Option<String>,
+}
+
+/// Answers line by line, in memory for one of them.
+fn decode_lines(out: &mut impl Write, tree: Tree, mut source: Source, limits: &Limits) -> Result<(), Stop> {
+    let mut bad = 0u64;
+    while let Some(line) = source.line()? {
+        let (name, frame) = match line.and_then(|line| serde_json::from_slice(&line).map_err(|e| e.to_string())) {
+            Ok(Line { name, hex: Some(hex) }) => (name, Ok(hex)),
+            Ok(Line { name, hex: None }) => (name, Err("no hex".to_owned())),
+            Err(why) => (serde_json::Value::Null, Err(why)),
+        };
+        bad += u64::from(frame.is_err());
+        let frame = frame.map_err(|why| format!("line {}: {why}", source.line));
+        let node = frame.and_then(|hex| decode(&unhex(hex.as_bytes())?, limits).map_err(|e| e.to_string()));
+        let text = match &node {
+            Ok(node) if tree.xml => xml::to_string(node).map(Some).map_err(|e| e.to_string()),
+            Ok(_) => Ok(None),
+            Err(why) => Err(why.clone()),
+        };
         let mut serializer = serde_json::Serializer::new(&mut *out);
         let written = serializer.serialize_map(None).and_then(|mut map| {
-            map.serialize_entry("name", &line.name)?;
-            match &node {
-                Ok(node) => map.serialize_entry("node", &Json(node))?,
-                Err(error) => map.serialize_entry("error", error)?,
+            map.serialize_entry("name", &name)?;
+            match (&text, &node) {
+                (Ok(Some(xml)), _) => map.serialize_entry("xml", xml)?,
+                (Ok(None), Ok(node)) => map.serialize_entry("node", &Json(node))?,
+                (Err(why), _) | (_, Err(why)) => map.serialize_entry("error", why)?,
             }
             map.end()
         });
-        written.map_err(|e| e.to_string())?;
-        out.push(b'\n');
+        written.map_err(io::Error::from)?;
+        out.write_all(b"\n")?;
+        out.flush()?;
     }
-    Ok(())
+    if bad > 0 { Err(format!("{bad} lines that are no {{\"name\",\"hex\"}}").into()) } else { Ok(()) }
 }
 
-fn run_encode(out: &mut Vec<u8>, tree: Tree, bytes: Bytes, compress: bool, input: &Input) -> Result<(), String> {
-    let data = input.read()?;
+fn run_encode(out: &mut impl Write, tree: Tree, bytes: Bytes, compress: bool, input: &Input) -> Result<(), Stop> {
+    let data = input.open()?.read()?;
     let limits = input.limits();
     let node = if tree.xml {
         xml::parse(&data, &limits).map_err(|e| e.to_string())?
@@ -174,40 +226,45 @@ fn run_encode(out: &mut Vec<u8>, tree: Tree, bytes: Bytes, compress: bool, input
     let mut frame = BytesMut::new();
     encode(&node, &mut frame, &EncodeOptions { compress, ..EncodeOptions::default() }).map_err(|e| e.to_string())?;
     if bytes.raw {
-        out.extend_from_slice(&frame);
-    } else {
-        out.extend_from_slice(if bytes.base64 { STANDARD.encode(&frame) } else { hex(&frame) }.as_bytes());
-        out.push(b'\n');
+        return Ok(out.write_all(&frame)?);
     }
-    Ok(())
+    Ok(writeln!(out, "{}", if bytes.base64 { STANDARD.encode(&frame) } else { hex(&frame) })?)
 }
 
-fn run_explain(out: &mut Vec<u8>, bytes: Bytes, color: Colour, input: &Input) -> Result<(), String> {
-    let frame = bytes.parse(input.read()?)?;
+fn run_explain(out: &mut impl Write, bytes: Bytes, color: Colour, input: &Input) -> Result<(), Stop> {
+    let frame = bytes.parse(input.open()?.read()?)?;
     let limits = input.limits();
-    let colour = color == Colour::Always || color == Colour::Auto && io::stdout().is_terminal();
-    let plain = body(&frame, &limits).map_err(|e| e.to_string())?;
-    let mut text = String::new();
-    let flags = frame.first().copied().unwrap_or(0);
-    let _infallible = match flags {
-        0 => writeln!(text, "flags 00: a body of {} bytes", plain.len()),
-        _ => writeln!(text, "flags {flags:02x}: zlib, {} bytes to {}", frame.len() - 1, plain.len()),
+    let colour = match color {
+        Colour::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        Colour::Always => true,
+        Colour::Never => false,
     };
-    let (mut nodes, mut tokens) = (0, 0);
+    let plain = body(&frame, &limits).map_err(|e| e.to_string())?;
+    match frame.first() {
+        Some(0) => writeln!(out, "flags 00: a body of {} bytes", plain.len())?,
+        flags => {
+            let flags = flags.copied().unwrap_or(0);
+            writeln!(out, "flags {flags:02x}: zlib, {} bytes to {}", frame.len() - 1, plain.len())?;
+        }
+    }
+    let (mut nodes, mut tokens, mut written) = (0, 0, Ok(()));
     let result = trace(&plain, &limits, &mut |piece| {
         nodes += usize::from(piece.role == Role::Tag);
         tokens += usize::from(matches!(piece.form, "token" | "dictionary"));
-        line(&mut text, &piece, colour);
+        if written.is_ok() {
+            written = out.write_all(line(&piece, colour).as_bytes());
+        }
     });
-    let _infallible = writeln!(text, "{nodes} nodes, {tokens} tokens");
-    out.extend_from_slice(text.as_bytes());
+    written?;
+    writeln!(out, "{nodes} nodes, {tokens} tokens")?;
     result.map_err(|e| e.to_string())?;
     // What only the decoder notices.
-    decode(&frame, &limits).map(|_| ()).map_err(|e| e.to_string())
+    decode(&frame, &limits).map_err(|e| e.to_string())?;
+    Ok(())
 }
 
 /// One piece: offset, bytes, place and meaning, form and size.
-fn line(out: &mut String, piece: &Piece<'_>, colour: bool) {
+fn line(piece: &Piece<'_>, colour: bool) -> String {
     const SHOWN: usize = 10;
     let mut bytes = hex(piece.bytes.get(..SHOWN).unwrap_or(piece.bytes));
     if piece.bytes.len() > SHOWN {
@@ -226,14 +283,13 @@ fn line(out: &mut String, piece: &Piece<'_>, colour: bool) {
     // Text from outside must not steer the terminal.
     let text: String = piece.text.chars().flat_map(|c| c.escape_debug()).collect();
     let size = piece.bytes.len();
-    let _infallible = writeln!(
-        out,
-        "{:6}  {bytes:<22}{:indent$}{role} {on}{text}{off}  ({}, {size} {})",
+    format!(
+        "{:6}  {bytes:<22}{:indent$}{role} {on}{text}{off}  ({}, {size} {})\n",
         piece.at,
         "",
         piece.form,
         if size == 1 { "byte" } else { "bytes" },
-    );
+    )
 }
 
 impl Input {
@@ -241,32 +297,94 @@ impl Input {
         Limits::DEFAULT.with_max_depth(self.max_depth)
     }
 
-    fn read(&self) -> Result<Vec<u8>, String> {
-        let name = self.file.display();
-        let source: Box<dyn io::Read> = if self.file.as_os_str() == "-" {
+    fn open(&self) -> Result<Source, String> {
+        let name = self.file.display().to_string();
+        let reader: Box<dyn BufRead> = if name == "-" {
             Box::new(io::stdin().lock())
         } else {
-            Box::new(std::fs::File::open(&self.file).map_err(|e| format!("{name}: {e}"))?)
+            Box::new(BufReader::new(std::fs::File::open(&self.file).map_err(|e| format!("{name}: {e}"))?))
         };
+        Ok(Source { name: if name == "-" { "standard input".to_owned() } else { name }, reader, line: 0 })
+    }
+}
+
+/// What is read.
+struct Source {
+    name: String,
+    reader: Box<dyn BufRead>,
+    /// Lines taken.
+    line: u64,
+}
+
+impl Source {
+    /// The first byte that is no white space; what is before it is gone, and matters in no text form.
+    fn peek(&mut self) -> Result<Option<u8>, String> {
+        loop {
+            let data = self.reader.fill_buf().map_err(|e| format!("{}: {e}", self.name))?;
+            let blank = data.iter().take_while(|b| b.is_ascii_whitespace()).count();
+            match data.get(blank) {
+                None if data.is_empty() => return Ok(None),
+                Some(byte) => return Ok(Some(*byte)),
+                None => {
+                    self.line += data.iter().filter(|b| **b == b'\n').count() as u64;
+                    self.reader.consume(blank);
+                }
+            }
+        }
+    }
+
+    /// All of it, of [`MAX_INPUT_LEN`] bytes.
+    fn read(&mut self) -> Result<Vec<u8>, String> {
         let mut data = Vec::new();
-        source.take(MAX_INPUT_LEN + 1).read_to_end(&mut data).map_err(|e| format!("{name}: {e}"))?;
+        let read = self.reader.by_ref().take(MAX_INPUT_LEN + 1).read_to_end(&mut data);
+        read.map_err(|e| format!("{}: {e}", self.name))?;
         if data.len() as u64 > MAX_INPUT_LEN {
-            return Err(format!("{name}: more than {MAX_INPUT_LEN} bytes"));
+            return Err(format!("{}: more than {MAX_INPUT_LEN} bytes", self.name));
+        }
+        if data.is_empty() {
+            return Err(format!("{}: empty", self.name));
         }
         Ok(data)
+    }
+
+    /// The next line that is not blank, or why it is none: it is longer than [`MAX_LINE_LEN`].
+    fn line(&mut self) -> Result<Option<Result<Vec<u8>, String>>, String> {
+        loop {
+            let (mut line, mut too_long) = (Vec::new(), false);
+            loop {
+                let read = self.reader.by_ref().take(MAX_LINE_LEN).read_until(b'\n', &mut line);
+                if read.map_err(|e| format!("{}: {e}", self.name))? as u64 == MAX_LINE_LEN && !line.ends_with(b"\n") {
+                    too_long = true;
+                    line.clear();
+                } else {
+                    break;
+                }
+            }
+            if line.is_empty() && !too_long {
+                return Ok(None);
+            }
+            self.line += 1;
+            if too_long {
+                return Ok(Some(Err(format!("more than {MAX_LINE_LEN} bytes"))));
+            }
+            if !line.trim_ascii().is_empty() {
+                return Ok(Some(Ok(line)));
+            }
+        }
     }
 }
 
 impl Bytes {
     fn parse(self, data: Vec<u8>) -> Result<Vec<u8>, String> {
-        if self.raw {
-            Ok(data)
+        let frame = if self.raw {
+            data
         } else if self.base64 {
             let packed: Vec<u8> = data.into_iter().filter(|b| !b.is_ascii_whitespace()).collect();
-            STANDARD.decode(packed).map_err(|e| format!("not base64: {e}"))
+            STANDARD.decode(packed).map_err(|e| format!("not base64: {e}"))?
         } else {
-            unhex(&data)
-        }
+            unhex(&data)?
+        };
+        if frame.is_empty() { Err("no bytes, only white space".to_owned()) } else { Ok(frame) }
     }
 }
 
