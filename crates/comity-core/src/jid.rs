@@ -109,19 +109,13 @@ impl Jid {
     ///
     /// # Errors
     /// [`IdError::Jid`] if the user is longer than [`MAX_JID_USER_LEN`] or has `@`, `:`, or a control character.
+    #[inline(always)]
     pub fn new(user: &str, server: Server) -> Result<Self, IdError> {
         if !is_user(user) {
             return Err(IdError::Jid);
         }
-        if server == Server::Interop {
-            // As INTEROP_JID splits it: anything else stays one opaque user under integrator 0.
-            if let Some((head, tail)) = user.split_once('-')
-                && let Some(integrator) = decimal(head, 5).and_then(|n| u16::try_from(n).ok()).filter(|n| *n != 0)
-            {
-                return Ok(Self { server, integrator, user: tail.into(), device: 0 });
-            }
-        }
-        Ok(Self { server, integrator: 0, user: user.into(), device: 0 })
+        let (integrator, user) = if server == Server::Interop { split_integrator(user) } else { (0, user) };
+        Ok(Self { server, integrator, user: user.into(), device: 0 })
     }
 
     /// The bare server.
@@ -140,6 +134,7 @@ impl Jid {
     ///
     /// # Errors
     /// As [`Jid::new`].
+    #[inline]
     pub fn interop(integrator: u16, user: &str, device: u16) -> Result<Self, IdError> {
         if !is_user(user) {
             return Err(IdError::Jid);
@@ -177,6 +172,16 @@ impl Jid {
     pub fn account(&self) -> Self {
         Self { device: 0, ..self.clone() }
     }
+}
+
+/// The parts of `{integrator}-{user}`, as INTEROP_JID splits it: anything else stays one opaque user under integrator 0.
+#[inline(never)]
+fn split_integrator(text: &str) -> (u16, &str) {
+    let split = text.split_once('-').and_then(|(head, tail)| {
+        let integrator = decimal(head, 5).and_then(|n| u16::try_from(n).ok()).filter(|n| *n != 0)?;
+        Some((integrator, tail))
+    });
+    split.unwrap_or((0, text))
 }
 
 /// Whether a text is a user part: not longer than [`MAX_JID_USER_LEN`], without `@`, `:` and control characters.

@@ -13,9 +13,9 @@ use std::borrow::Cow;
 /// and empty content is none.
 #[derive(Clone)]
 pub struct Node {
-    tag: Text,
-    attrs: Vec<Attr>,
-    content: Content,
+    pub(crate) tag: Text,
+    pub(crate) attrs: Vec<Attr>,
+    pub(crate) content: Content,
 }
 
 /// An attribute.
@@ -25,6 +25,11 @@ pub struct Attr {
     pub name: Text,
     /// Its value.
     pub value: Value,
+}
+
+impl Attr {
+    /// An attribute to be read into.
+    pub(crate) const EMPTY: Self = Self { name: Text::EMPTY, value: Value::Str(Text::EMPTY) };
 }
 
 /// What a node holds.
@@ -67,6 +72,9 @@ impl PartialEq for Content {
 impl Eq for Content {}
 
 impl Node {
+    /// A node to be read into.
+    pub(crate) const EMPTY: Self = Self { tag: Text::EMPTY, attrs: Vec::new(), content: Content::Empty };
+
     /// A node without attributes and content.
     pub fn new(tag: impl Into<Text>) -> Self {
         Self { tag: tag.into(), attrs: Vec::new(), content: Content::Empty }

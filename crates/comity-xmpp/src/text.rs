@@ -19,6 +19,8 @@ enum Repr {
 }
 
 impl Text {
+    pub(crate) const EMPTY: Self = Self(Repr::Own(CompactString::const_new("")));
+
     /// The text.
     #[inline]
     pub fn as_str(&self) -> &str {
@@ -163,7 +165,7 @@ impl<'a> TextRef<'a> {
     }
 
     /// The owned form.
-    #[inline]
+    #[inline(always)]
     pub fn to_text(&self) -> Text {
         match self.0 {
             TextRepr::Token(token) => Text::from_token(token),
@@ -327,10 +329,7 @@ impl<'a> Packed<'a> {
     #[inline]
     fn unpack<'b>(&self, buf: &'b mut TextBuf) -> &'b str {
         self.fill(&mut buf.0);
-        // Whole blocks of aligned ASCII are checked in few steps, a text's odd end byte by byte.
-        let room = self.len().next_multiple_of(32);
-        let text = buf.0.get(..room).and_then(|blocks| core::str::from_utf8(blocks).ok());
-        text.and_then(|text| text.get(..self.len())).unwrap_or("")
+        buf.0.get(..self.len()).and_then(smoothutf8::from_utf8).unwrap_or("")
     }
 
     #[inline]

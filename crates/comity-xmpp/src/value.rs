@@ -251,7 +251,7 @@ impl<'a> JidRef<'a> {
     }
 
     /// The JID, if its server is known and its user has no `@`, `:` or control character.
-    #[inline]
+    #[inline(always)]
     pub fn to_jid(&self) -> Option<Jid> {
         let ServerRef::Known(server) = self.server else { return None };
         let mut buf;
@@ -262,10 +262,9 @@ impl<'a> JidRef<'a> {
                 self.user.write_to(&mut buf)
             }
         };
-        if self.integrator == 0 {
-            Jid::new(user, server).ok().map(|jid| jid.with_device(self.device))
-        } else {
-            Jid::interop(self.integrator, user, self.device).ok()
+        match self.integrator {
+            0 => Some(Jid::new(user, server).ok()?.with_device(self.device)),
+            integrator => Jid::interop(integrator, user, self.device).ok(),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::text::Text;
 use crate::value::Value;
 use bytes::BytesMut;
 use comity_core::{Jid, Server};
-use compact_str::{ToCompactString as _, format_compact};
+use compact_str::ToCompactString as _;
 
 /// How a stanza is written where the form leaves a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,19 +170,26 @@ impl Writer<'_> {
     /// A string that is no token: packed or raw.
     fn plain(&mut self, text: &str) -> Result<(), Error> {
         let bytes = text.as_bytes();
-        if (1..=MAX_PACKED_CHARS).contains(&bytes.len()) {
-            let class =
-                bytes.iter().fold(NIBBLE | HEX, |class, b| class & CLASS.get(usize::from(*b)).map_or(0, |c| c & !0xf));
-            if class & NIBBLE != 0 {
-                self.packed(tag::NIBBLE_8, bytes);
-                return Ok(());
-            }
-            if class & HEX != 0 {
-                self.packed(tag::HEX_8, bytes);
-                return Ok(());
-            }
+        let class = if (1..=MAX_PACKED_CHARS).contains(&bytes.len()) { class(bytes) } else { 0 };
+        if class & NIBBLE != 0 {
+            self.packed(tag::NIBBLE_8, bytes);
+        } else if class & HEX != 0 {
+            self.packed(tag::HEX_8, bytes);
+        } else {
+            self.raw(bytes)?;
         }
-        self.raw(bytes)
+        Ok(())
+    }
+
+    /// `{integrator}-` and a user that is no number: no token is like it, and the dash is in one alphabet only.
+    fn opaque_user(&mut self, head: &str, user: &str) -> Result<(), Error> {
+        if class(user.as_bytes()) & NIBBLE != 0 {
+            return self.plain(&[head, user].concat());
+        }
+        self.raw_len(head.len() + user.len())?;
+        self.out.extend_from_slice(head.as_bytes());
+        self.out.extend_from_slice(user.as_bytes());
+        Ok(())
     }
 
     /// At most [`MAX_PACKED_CHARS`] characters of one alphabet, two a byte.
@@ -208,12 +215,19 @@ impl Writer<'_> {
 
     #[inline]
     fn raw(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        if let Ok(len) = u8::try_from(bytes.len()) {
+        self.raw_len(bytes.len())?;
+        self.out.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// What stands before so many raw bytes.
+    #[inline]
+    fn raw_len(&mut self, len: usize) -> Result<(), Error> {
+        if let Ok(len) = u8::try_from(len) {
             self.put([tag::BINARY_8, len]);
-        } else if let Some(len) = u32::try_from(bytes.len()).ok().filter(|_| self.out.len() + bytes.len() <= self.limit)
-        {
-            let [a, b, c, d] = len.to_be_bytes();
-            if bytes.len() <= MAX_BINARY_20 {
+        } else if let Some(len32) = u32::try_from(len).ok().filter(|_| self.out.len() + len <= self.limit) {
+            let [a, b, c, d] = len32.to_be_bytes();
+            if len <= MAX_BINARY_20 {
                 self.put([tag::BINARY_20, b, c, d]);
             } else {
                 self.put([tag::BINARY_32, a, b, c, d]);
@@ -221,7 +235,6 @@ impl Writer<'_> {
         } else {
             return Err(Error::Limit { what: Limited::Frame, max: MAX_FRAME_LEN });
         }
-        self.out.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -237,7 +250,9 @@ impl Writer<'_> {
             (Server::Interop, 0, _) if jid.integrator() != 0 && !is_number(jid.user()) => {
                 // INTEROP_JID takes digits only.
                 self.put([tag::JID_PAIR]);
-                self.str(&format_compact!("{}-{}", jid.integrator(), jid.user()))?;
+                let mut user = jid.integrator().to_compact_string();
+                user.push('-');
+                self.opaque_user(&user, jid.user())?;
                 self.server(Server::Interop)?;
             }
             (Server::Interop, device, _) if jid.integrator() != 0 || device != 0 => {
@@ -320,6 +335,11 @@ const fn server_bytes(server: Server) -> Option<&'static [u8]> {
 
 const NIBBLE: u8 = 0x10;
 const HEX: u8 = 0x20;
+
+/// The alphabets that all of the bytes are in.
+fn class(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(NIBBLE | HEX, |class, b| class & CLASS.get(usize::from(*b)).map_or(0, |c| c & !0xf))
+}
 
 /// For each byte: the alphabets it is in, and its nibble.
 static CLASS: [u8; 256] = classes();

@@ -43,7 +43,7 @@ impl<'a> NodeRef<'a> {
     pub fn parse(body: &'a [u8], limits: &Limits) -> Result<Self, Error> {
         let start = Reader::new(body, limits);
         let mut reader = start;
-        reader.node(&mut Check, 1)?;
+        reader.node(&mut Check, (), 1)?;
         reader.end()?;
         Self::at(start)
     }

@@ -5,9 +5,10 @@ use super::reader::{Build, Reader};
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::node::{Attr, Content, Node};
-use crate::text::TextRef;
+use crate::text::{Text, TextRef, TextRepr};
 use crate::value::{Value, ValueRef};
 use bytes::Bytes;
+use core::iter::repeat_with;
 
 /// Reads a frame (flags byte and body) into a tree.
 ///
@@ -29,81 +30,91 @@ pub fn decode(frame: &[u8], limits: &Limits) -> Result<Node, Error> {
 /// # Errors
 /// As [`decode`].
 pub fn decode_bytes(frame: &Bytes, limits: &Limits) -> Result<Node, Error> {
-    if flags(frame, limits)?.0 {
-        return decode(frame, limits);
-    }
-    let body = frame.slice(1..);
-    read(&body, Some(&body), limits)
+    let (compressed, plain) = flags(frame, limits)?;
+    if compressed { decode(frame, limits) } else { read(plain, Some(frame), limits) }
 }
 
 fn read(body: &[u8], shared: Option<&Bytes>, limits: &Limits) -> Result<Node, Error> {
     let mut reader = Reader::new(body, limits);
-    let node = reader.node(&mut Tree { shared }, 1)?;
+    let mut root = Node::EMPTY;
+    reader.node(&mut Tree { shared }, Slot { node: &mut root, attrs: 0 }, 1)?;
     reader.end()?;
-    Ok(node)
+    Ok(root)
 }
 
 struct Tree<'s> {
-    /// The body that byte contents share; without one they are copied.
+    /// The buffer of the body, which byte contents share; without one they are copied.
     shared: Option<&'s Bytes>,
 }
 
-/// A node being read; it becomes a [`Node`] when it is closed.
-pub(super) struct OpenNode<'a> {
-    tag: TextRef<'a>,
-    attrs: Vec<Attr>,
-    content: Content,
+/// A node being read, empty at first, and how many of its attributes were.
+struct Slot<'s> {
+    node: &'s mut Node,
+    attrs: usize,
 }
 
 impl<'a> Build<'a> for Tree<'_> {
-    type Node = Node;
-    type Open = OpenNode<'a>;
+    type Slot<'s> = Slot<'s>;
 
     #[inline]
-    fn open(&mut self, tag: TextRef<'a>, attrs: usize) -> OpenNode<'a> {
-        OpenNode { tag, attrs: Vec::with_capacity(attrs), content: Content::Empty }
+    fn open(&mut self, slot: &mut Slot<'_>, tag: TextRef<'a>, attrs: usize) {
+        match tag.0 {
+            TextRepr::Token(token) => put(&mut slot.node.tag, Text::from_token(token)),
+            _ => put(&mut slot.node.tag, tag.to_text()),
+        }
+        put(&mut slot.node.attrs, repeat_with(|| Attr::EMPTY).take(attrs).collect());
     }
 
-    #[inline]
-    fn attr(&mut self, open: &mut OpenNode<'a>, name: TextRef<'a>, value: ValueRef<'a>) {
-        let name = name.to_text();
-        open.attrs.push(match value {
-            ValueRef::Str(text) => Attr { name, value: Value::Str(text.to_text()) },
-            ValueRef::Jid(_) => Attr { name, value: value.to_value() },
-        });
-    }
-
-    #[inline]
-    fn bytes(&mut self, open: &mut OpenNode<'a>, bytes: &'a [u8]) {
-        open.content = Content::Bytes(match self.shared {
-            Some(body) => body.slice_ref(bytes),
-            None => Bytes::copy_from_slice(bytes),
-        });
-    }
-
-    fn text(&mut self, open: &mut OpenNode<'a>, value: ValueRef<'a>) {
-        open.content = Content::Text(match value.to_value() {
-            Value::Str(text) => text,
-            Value::Jid(jid) => jid.to_string().into(),
-        });
-    }
-
-    #[inline]
-    fn list(&mut self, open: &mut OpenNode<'a>, count: usize) {
-        open.content = Content::Nodes(Vec::with_capacity(count));
-    }
-
-    #[inline]
-    fn child(&mut self, open: &mut OpenNode<'a>, child: Node) {
-        if let Content::Nodes(nodes) = &mut open.content {
-            nodes.push(child);
+    #[inline(always)]
+    fn attr(&mut self, slot: &mut Slot<'_>, name: TextRef<'a>, value: ValueRef<'a>) {
+        let Some(attr) = slot.node.attrs.get_mut(slot.attrs) else { return };
+        slot.attrs += 1;
+        match name.0 {
+            TextRepr::Token(token) => put(&mut attr.name, Text::from_token(token)),
+            _ => put(&mut attr.name, name.to_text()),
+        }
+        match value {
+            ValueRef::Str(text) => put(&mut attr.value, Value::Str(text.to_text())),
+            ValueRef::Jid(jid) => match jid.to_jid() {
+                Some(jid) => put(&mut attr.value, Value::Jid(jid)),
+                None => put(&mut attr.value, value.to_value()),
+            },
         }
     }
 
     #[inline]
-    fn close(&mut self, open: OpenNode<'a>) -> Node {
-        Node::from_parts(open.tag.to_text(), open.attrs, open.content)
+    fn bytes(&mut self, slot: &mut Slot<'_>, bytes: &'a [u8]) {
+        slot.node.content = Content::Bytes(match self.shared {
+            Some(buffer) => buffer.slice_ref(bytes),
+            None => Bytes::copy_from_slice(bytes),
+        });
     }
+
+    fn text(&mut self, slot: &mut Slot<'_>, value: ValueRef<'a>) {
+        slot.node.content = Content::Text(match value {
+            ValueRef::Str(text) => text.to_text(),
+            ValueRef::Jid(jid) => jid.to_value().as_str().into_owned().into(),
+        });
+    }
+
+    #[inline]
+    fn list<'s: 's>(slot: Slot<'s>, count: usize) -> impl Iterator<Item = Slot<'s>> {
+        slot.node.content = Content::Nodes(repeat_with(|| Node::EMPTY).take(count).collect());
+        let nodes = match &mut slot.node.content {
+            Content::Nodes(nodes) => nodes.iter_mut(),
+            _ => [].iter_mut(),
+        };
+        nodes.map(|node| Slot { node, attrs: 0 })
+    }
+
+    #[inline]
+    fn close(&mut self) {}
+}
+
+/// Puts a value in place of an empty one, which owns nothing that had to be dropped.
+#[inline(always)]
+fn put<T>(place: &mut T, value: T) {
+    core::mem::forget(core::mem::replace(place, value));
 }
 
 #[cfg(test)]

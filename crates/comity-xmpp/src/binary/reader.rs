@@ -34,34 +34,32 @@ impl From<Fault> for Error {
 
 /// What becomes of the values read: the owned tree, a visitor's calls, or nothing at all.
 pub(super) trait Build<'a> {
-    /// What a finished node becomes.
-    type Node;
-    /// A node being read.
-    type Open;
+    /// Where a node is read to. Values are written where they stay: moving what was just written in parts stalls.
+    type Slot<'s>;
 
-    fn open(&mut self, tag: TextRef<'a>, attrs: usize) -> Self::Open;
-    fn attr(&mut self, open: &mut Self::Open, name: TextRef<'a>, value: ValueRef<'a>);
-    fn bytes(&mut self, open: &mut Self::Open, bytes: &'a [u8]);
-    fn text(&mut self, open: &mut Self::Open, value: ValueRef<'a>);
-    fn list(&mut self, open: &mut Self::Open, count: usize);
-    fn child(&mut self, open: &mut Self::Open, child: Self::Node);
-    fn close(&mut self, open: Self::Open) -> Self::Node;
+    fn open(&mut self, slot: &mut Self::Slot<'_>, tag: TextRef<'a>, attrs: usize);
+    fn attr(&mut self, slot: &mut Self::Slot<'_>, name: TextRef<'a>, value: ValueRef<'a>);
+    fn bytes(&mut self, slot: &mut Self::Slot<'_>, bytes: &'a [u8]);
+    fn text(&mut self, slot: &mut Self::Slot<'_>, value: ValueRef<'a>);
+    /// The slots of the node's children.
+    fn list<'s: 's>(slot: Self::Slot<'s>, count: usize) -> impl Iterator<Item = Self::Slot<'s>>;
+    fn close(&mut self);
 }
 
 /// Checks and keeps nothing.
 pub(super) struct Check;
 
 impl<'a> Build<'a> for Check {
-    type Node = ();
-    type Open = ();
+    type Slot<'s> = ();
 
-    fn open(&mut self, _: TextRef<'a>, _: usize) {}
+    fn open(&mut self, (): &mut (), _: TextRef<'a>, _: usize) {}
     fn attr(&mut self, (): &mut (), _: TextRef<'a>, _: ValueRef<'a>) {}
     fn bytes(&mut self, (): &mut (), _: &'a [u8]) {}
     fn text(&mut self, (): &mut (), _: ValueRef<'a>) {}
-    fn list(&mut self, (): &mut (), _: usize) {}
-    fn child(&mut self, (): &mut (), (): ()) {}
-    fn close(&mut self, (): ()) {}
+    fn list<'s: 's>((): (), count: usize) -> impl Iterator<Item = ()> {
+        core::iter::repeat_n((), count)
+    }
+    fn close(&mut self) {}
 }
 
 /// Marks the key of a name that is no token.
@@ -165,36 +163,36 @@ impl<'a> Reader<'a> {
     fn text(&mut self, kind: u8) -> Result<TextRef<'a>, Fault> {
         match kind {
             1..tag::DICTIONARY_0 => Ok(TextRef(TextRepr::Token(Token::single(kind)))),
-            tag::BINARY_8 => self.raw(kind),
+            tag::BINARY_8 => Ok(TextRef(TextRepr::Raw(self.raw(kind)?))),
             _ => self.other_text(kind),
         }
     }
 
     #[inline(always)]
-    fn raw(&mut self, kind: u8) -> Result<TextRef<'a>, Fault> {
+    fn double(&mut self, kind: u8) -> Result<Token, Fault> {
+        Ok(Token::double(kind - tag::DICTIONARY_0, self.u8()?))
+    }
+
+    #[inline(always)]
+    fn raw(&mut self, kind: u8) -> Result<&'a str, Fault> {
         let at = self.offset();
-        match core::str::from_utf8(self.binary(kind)?) {
-            Ok(text) => Ok(TextRef(TextRepr::Raw(text))),
-            Err(_) => Err(Fault::Binary { at, what: Malformed::Utf8 }),
-        }
+        smoothutf8::from_utf8(self.binary(kind)?).ok_or(Fault::Binary { at, what: Malformed::Utf8 })
+    }
+
+    #[inline(always)]
+    fn packed(&mut self, kind: u8) -> Result<Packed<'a>, Fault> {
+        let at = self.offset();
+        let head = self.u8()?;
+        let bytes = self.take(usize::from(head & 0x7f))?;
+        Packed::new(bytes, head & 0x80 != 0, kind == tag::HEX_8).ok_or(Fault::Binary { at, what: Malformed::Nibble })
     }
 
     #[inline(never)]
     fn other_text(&mut self, kind: u8) -> Result<TextRef<'a>, Fault> {
         match kind {
-            tag::DICTIONARY_0..=tag::DICTIONARY_3 => {
-                Ok(TextRef(TextRepr::Token(Token::double(kind - tag::DICTIONARY_0, self.u8()?))))
-            }
-            tag::BINARY_20 | tag::BINARY_32 => self.raw(kind),
-            tag::NIBBLE_8 | tag::HEX_8 => {
-                let at = self.offset();
-                let head = self.u8()?;
-                let bytes = self.take(usize::from(head & 0x7f))?;
-                match Packed::new(bytes, head & 0x80 != 0, kind == tag::HEX_8) {
-                    Some(packed) => Ok(TextRef(TextRepr::Packed(packed))),
-                    None => Err(Fault::Binary { at, what: Malformed::Nibble }),
-                }
-            }
+            tag::DICTIONARY_0..=tag::DICTIONARY_3 => Ok(TextRef(TextRepr::Token(self.double(kind)?))),
+            tag::BINARY_20 | tag::BINARY_32 => Ok(TextRef(TextRepr::Raw(self.raw(kind)?))),
+            tag::NIBBLE_8 | tag::HEX_8 => Ok(TextRef(TextRepr::Packed(self.packed(kind)?))),
             tag::AD_JID | tag::JID_PAIR | tag::FB_JID | tag::INTEROP_JID => self.fail(Malformed::UnexpectedJid),
             _ => self.fail(Malformed::NotAString(kind)),
         }
@@ -325,6 +323,27 @@ impl<'a> Reader<'a> {
         Ok((name, (size - 1) / 2, size % 2 == 0))
     }
 
+    /// Reads a value, its tag read, and hands it on. Each form has a hand-over of its own: joined into one value first,
+    /// it would go through memory.
+    #[inline(always)]
+    fn value_to(&mut self, kind: u8, mut take: impl FnMut(ValueRef<'a>)) -> Result<(), Fault> {
+        let text = |repr| ValueRef::Str(TextRef(repr));
+        match kind {
+            1..tag::DICTIONARY_0 => take(text(TextRepr::Token(Token::single(kind)))),
+            tag::DICTIONARY_0..=tag::DICTIONARY_3 => take(text(TextRepr::Token(self.double(kind)?))),
+            tag::BINARY_8 => take(text(TextRepr::Raw(self.raw(kind)?))),
+            tag::NIBBLE_8 | tag::HEX_8 => take(text(TextRepr::Packed(self.packed(kind)?))),
+            tag::JID_PAIR | tag::AD_JID | tag::FB_JID | tag::INTEROP_JID => take(ValueRef::Jid(self.jid(kind)?)),
+            _ => take(self.other_value(kind)?),
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn other_value(&mut self, kind: u8) -> Result<ValueRef<'a>, Fault> {
+        self.value_of(kind)
+    }
+
     #[inline(always)]
     pub(super) fn attribute(&mut self) -> Result<(TextRef<'a>, ValueRef<'a>), Fault> {
         let name = self.name()?;
@@ -340,8 +359,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads one whole node into `build`; the root has depth 1.
-    pub(super) fn node<B: Build<'a>>(&mut self, build: &mut B, depth: usize) -> Result<B::Node, Fault> {
+    /// Reads one whole node into a slot; the root has depth 1.
+    pub(super) fn node<B: Build<'a>>(
+        &mut self,
+        build: &mut B,
+        mut slot: B::Slot<'_>,
+        depth: usize,
+    ) -> Result<(), Fault> {
         if depth > self.max_depth {
             return Err(Fault::Limit { what: Limited::Depth, max: self.max_depth });
         }
@@ -357,18 +381,17 @@ impl<'a> Reader<'a> {
         if attrs * MIN_ATTR + self.owed > self.rest.len() {
             return self.fail(Malformed::Truncated);
         }
-        let mut open = build.open(tag, attrs);
+        build.open(&mut slot, tag, attrs);
         if attrs <= FEW_ATTRS {
-            self.attributes::<B, FEW_ATTRS, 4>(build, &mut open, attrs)?;
+            self.attributes::<B, FEW_ATTRS, 4>(build, &mut slot, attrs)?;
         } else {
-            self.many_attributes(build, &mut open, attrs)?;
+            self.many_attributes(build, &mut slot, attrs)?;
         }
 
         if has_content {
-            match self.content()? {
-                ContentHead::Bytes(bytes) => build.bytes(&mut open, bytes),
-                ContentHead::Text(value) => build.text(&mut open, value),
-                ContentHead::Nodes(count) => {
+            match self.u8()? {
+                kind @ (tag::LIST_EMPTY | tag::LIST_8 | tag::LIST_16) => {
+                    let count = self.list_size(kind)?;
                     self.owed += count * MIN_NODE;
                     if self.owed > self.rest.len() {
                         return self.fail(Malformed::Truncated);
@@ -376,16 +399,17 @@ impl<'a> Reader<'a> {
                     if count > self.nodes_left {
                         return Err(Fault::Limit { what: Limited::Nodes, max: self.max_nodes });
                     }
-                    build.list(&mut open, count);
-                    for _ in 0..count {
+                    for child in B::list(slot, count) {
                         self.owed -= MIN_NODE;
-                        let child = self.node(build, depth + 1)?;
-                        build.child(&mut open, child);
+                        self.node(build, child, depth + 1)?;
                     }
                 }
+                kind @ tag::BINARY_8..=tag::BINARY_32 => build.bytes(&mut slot, self.binary(kind)?),
+                kind => self.value_to(kind, |value| build.text(&mut slot, value))?,
             }
         }
-        Ok(build.close(open))
+        build.close();
+        Ok(())
     }
 
     /// Reads `count` attributes, at most `N`, and refuses a repeated name. `W` words note which keys were met, so that
@@ -394,38 +418,44 @@ impl<'a> Reader<'a> {
     fn attributes<B: Build<'a>, const N: usize, const W: usize>(
         &mut self,
         build: &mut B,
-        open: &mut B::Open,
+        slot: &mut B::Slot<'_>,
         count: usize,
     ) -> Result<(), Fault> {
         let start = *self;
         let mut seen = [0u16; N];
         let mut met = [0u64; W];
-        for slot in 0..count {
-            let (name, value) = self.attribute()?;
-            let key = match name.0 {
-                TextRepr::Token(token) => token.key(),
-                TextRepr::Raw(text) => key(text.as_bytes()),
-                TextRepr::Packed(_) => return self.attributes_exactly(build, open, start, slot, count),
+        for i in 0..count {
+            let name = match self.u8()? {
+                kind @ 1..tag::DICTIONARY_0 => TextRepr::Token(Token::single(kind)),
+                kind @ tag::DICTIONARY_0..=tag::DICTIONARY_3 => TextRepr::Token(self.double(kind)?),
+                kind @ tag::BINARY_8 => TextRepr::Raw(self.raw(kind)?),
+                _ => return self.attributes_exactly(build, slot, start, i, count),
             };
-            let bit = 1 << (key & 63);
-            if let Some(word) = met.get_mut(usize::from(key >> 6) % W) {
-                if *word & bit != 0 && seen.iter().take(slot).any(|k| *k == key) {
-                    return self.attributes_exactly(build, open, start, slot, count);
+            // As with values: each form has its own way.
+            match name {
+                TextRepr::Token(token) if new_key(&mut seen, &mut met, i, token.key()) => {
+                    let kind = self.u8()?;
+                    self.value_to(kind, |value| build.attr(slot, TextRef(TextRepr::Token(token)), value))?;
                 }
-                *word |= bit;
+                TextRepr::Raw(text) if !text.is_empty() && new_key(&mut seen, &mut met, i, key(text.as_bytes())) => {
+                    let kind = self.u8()?;
+                    self.value_to(kind, |value| build.attr(slot, TextRef(TextRepr::Raw(text)), value))?;
+                }
+                _ => return self.attributes_exactly(build, slot, start, i, count),
             }
-            if let Some(entry) = seen.get_mut(slot) {
-                *entry = key;
-            }
-            build.attr(open, name, value);
         }
         Ok(())
     }
 
     /// As [`Reader::attributes`], more than a few.
     #[inline(never)]
-    fn many_attributes<B: Build<'a>>(&mut self, build: &mut B, open: &mut B::Open, count: usize) -> Result<(), Fault> {
-        self.attributes::<B, MAX_ATTRS, 64>(build, open, count)
+    fn many_attributes<B: Build<'a>>(
+        &mut self,
+        build: &mut B,
+        slot: &mut B::Slot<'_>,
+        count: usize,
+    ) -> Result<(), Fault> {
+        self.attributes::<B, MAX_ATTRS, 64>(build, slot, count)
     }
 
     /// Reads `count` attributes from `start`, of which `built` were read before, and compares names by what they are:
@@ -435,7 +465,7 @@ impl<'a> Reader<'a> {
     fn attributes_exactly<B: Build<'a>>(
         &mut self,
         build: &mut B,
-        open: &mut B::Open,
+        slot: &mut B::Slot<'_>,
         start: Self,
         built: usize,
         count: usize,
@@ -443,7 +473,7 @@ impl<'a> Reader<'a> {
         *self = start;
         let mut seen = [0u16; MAX_ATTRS];
         let mut suspect = false;
-        for slot in 0..count {
+        for i in 0..count {
             let (name, value) = self.attribute()?;
             let key = match name.0 {
                 TextRepr::Token(token) => token.index(),
@@ -454,7 +484,7 @@ impl<'a> Reader<'a> {
                     0
                 }
             };
-            if let Some((before, [entry, ..])) = seen.split_at_mut_checked(slot) {
+            if let Some((before, [entry, ..])) = seen.split_at_mut_checked(i) {
                 if before.contains(&key) {
                     if key != 0 && key & UNKNOWN == 0 {
                         return self.fail(Malformed::DuplicateAttribute);
@@ -463,8 +493,8 @@ impl<'a> Reader<'a> {
                 }
                 *entry = key;
             }
-            if slot >= built {
-                build.attr(open, name, value);
+            if i >= built {
+                build.attr(slot, name, value);
             }
         }
         if suspect { self.distinct(start, count) } else { Ok(()) }
@@ -489,11 +519,27 @@ impl<'a> Reader<'a> {
 
     /// Passes over a node that was checked before.
     pub(super) fn skip_node(&mut self) -> Result<(), Fault> {
-        self.node(&mut Check, 1)
+        self.node(&mut Check, (), 1)
     }
 
     /// The body must end here.
     pub(super) fn end(&self) -> Result<(), Fault> {
         if self.rest.is_empty() { Ok(()) } else { self.fail(Malformed::Trailing) }
     }
+}
+
+/// Notes the key of name `i`; `false` if it was met before.
+#[inline(always)]
+fn new_key<const N: usize, const W: usize>(seen: &mut [u16; N], met: &mut [u64; W], i: usize, key: u16) -> bool {
+    let bit = 1 << (key & 63);
+    if let Some(word) = met.get_mut(usize::from(key >> 6) % W) {
+        if *word & bit != 0 && seen.iter().take(i).any(|k| *k == key) {
+            return false;
+        }
+        *word |= bit;
+    }
+    if let Some(entry) = seen.get_mut(i) {
+        *entry = key;
+    }
+    true
 }

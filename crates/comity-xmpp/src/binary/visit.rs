@@ -29,18 +29,17 @@ pub trait Visitor<'a> {
 /// [`Error::Binary`] if the body is malformed, [`Error::Limit`] if it exceeds `limits`.
 pub fn visit<'a>(body: &'a [u8], limits: &Limits, visitor: &mut impl Visitor<'a>) -> Result<(), Error> {
     let mut reader = Reader::new(body, limits);
-    reader.node(&mut Visit(visitor), 1)?;
+    reader.node(&mut Visit(visitor), (), 1)?;
     Ok(reader.end()?)
 }
 
 struct Visit<'v, V>(&'v mut V);
 
 impl<'a, V: Visitor<'a>> Build<'a> for Visit<'_, V> {
-    type Node = ();
-    type Open = ();
+    type Slot<'s> = ();
 
     #[inline]
-    fn open(&mut self, tag: TextRef<'a>, attrs: usize) {
+    fn open(&mut self, (): &mut (), tag: TextRef<'a>, attrs: usize) {
         self.0.start(tag, attrs);
     }
 
@@ -59,12 +58,13 @@ impl<'a, V: Visitor<'a>> Build<'a> for Visit<'_, V> {
         self.0.text(value);
     }
 
-    fn list(&mut self, (): &mut (), _: usize) {}
-
-    fn child(&mut self, (): &mut (), (): ()) {}
+    #[inline]
+    fn list<'s: 's>((): (), count: usize) -> impl Iterator<Item = ()> {
+        core::iter::repeat_n((), count)
+    }
 
     #[inline]
-    fn close(&mut self, (): ()) {
+    fn close(&mut self) {
         self.0.end();
     }
 }

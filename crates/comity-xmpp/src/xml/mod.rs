@@ -8,12 +8,13 @@
 //!
 //! Prefixes `c`, `stream` and `xml` are always declared. White space beside elements is not content.
 
+mod check;
 mod names;
 mod parse;
 mod stream;
 mod write;
 
-pub use parse::parse;
+pub use parse::{XmlVisitor, parse, visit};
 pub use stream::{XmlEvent, XmlStream};
 pub use write::{to_string, write};
 

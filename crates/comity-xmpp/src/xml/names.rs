@@ -1,13 +1,15 @@
 //! Names, attributes, entities and characters of XML, strictly (PROTOCOL §6.2).
 
 use crate::error::XmlFault;
+use memchr::memchr;
 use rxml_validation::{validate_cdata, validate_ncname};
 use std::borrow::Cow;
 
 /// Whether the text has only characters that XML allows.
 pub(super) fn is_text(text: &str) -> bool {
-    // Printable ASCII, the common case, without decoding.
-    text.bytes().all(|b| matches!(b, 0x20..=0x7e)) || validate_cdata(text).is_ok()
+    // Without a branch: only control characters, U+FFFE and U+FFFF (which begin with 0xef) are forbidden.
+    let suspect = text.bytes().fold(false, |bad, b| bad | (b == 0xef) | (b < 0x20 && !matches!(b, 9 | 10 | 13)));
+    !suspect || validate_cdata(text).is_ok()
 }
 
 /// Whether this is a name without a prefix.
@@ -46,19 +48,24 @@ pub(super) fn entity(name: &str) -> Result<char, XmlFault> {
 
 /// Text with line ends made one.
 pub(super) fn line_ends(text: &str) -> Cow<'_, str> {
-    if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n").into() } else { text.into() }
+    if memchr(b'\r', text.as_bytes()).is_some() {
+        text.replace("\r\n", "\n").replace('\r', "\n").into()
+    } else {
+        text.into()
+    }
 }
 
 /// An attribute's value as it stands for the application: white space made blanks, references replaced.
 fn value(raw: &str) -> Result<Cow<'_, str>, XmlFault> {
-    if raw.contains('<') {
-        return Err(XmlFault::Syntax);
-    }
     if !is_text(raw) {
         return Err(XmlFault::Character);
     }
-    if !raw.bytes().any(|b| matches!(b, b'&' | b'\t' | b'\n' | b'\r')) {
+    let special = raw.bytes().fold(false, |found, b| found | (b < 0x20) | (b == b'<') | (b == b'&'));
+    if !special {
         return Ok(Cow::Borrowed(raw));
+    }
+    if raw.contains('<') {
+        return Err(XmlFault::Syntax);
     }
     let mut out = String::with_capacity(raw.len());
     let lines = line_ends(raw);
@@ -77,30 +84,46 @@ const fn blank(c: char) -> char {
     if matches!(c, '\t' | '\n') { ' ' } else { c }
 }
 
-fn is_space(c: char) -> bool {
-    matches!(c, ' ' | '\t' | '\n' | '\r')
+const fn is_space(b: u8) -> bool {
+    matches!(b, b' ' | b'\t' | b'\n' | b'\r')
 }
 
 /// The attributes of a start tag: what stands after its name.
 pub(super) struct Attributes<'a>(pub(super) &'a str);
 
+impl<'a> Attributes<'a> {
+    /// Passes over white space; whether there was any.
+    fn space(&mut self) -> bool {
+        let len = self.0.bytes().take_while(|b| is_space(*b)).count();
+        self.0 = self.0.get(len..).unwrap_or_default();
+        len > 0
+    }
+
+    /// Up to `end`, which is passed over.
+    fn up_to(&mut self, end: u8) -> Option<&'a str> {
+        let (head, tail) = self.0.split_at_checked(memchr(end, self.0.as_bytes())?)?;
+        self.0 = tail.get(1..)?;
+        Some(head)
+    }
+
+    fn read(&mut self) -> Option<(&'a str, &'a str)> {
+        let name = self.up_to(b'=')?.trim_ascii_end();
+        self.space();
+        let quote = *self.0.as_bytes().first().filter(|b| matches!(b, b'"' | b'\''))?;
+        self.0 = self.0.get(1..)?;
+        Some((name, self.up_to(quote)?))
+    }
+}
+
 impl<'a> Iterator for Attributes<'a> {
     type Item = Result<(&'a str, Cow<'a, str>), XmlFault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let rest = self.0.trim_start_matches(is_space);
-        if rest.is_empty() {
+        let spaced = self.space();
+        if self.0.is_empty() {
             return None;
         }
-        let spaced = rest.len() < self.0.len();
-        let mut read = || {
-            let (name, after) = rest.split_once('=').filter(|_| spaced).ok_or(XmlFault::Syntax)?;
-            let after = after.trim_start_matches(is_space);
-            let quote = after.chars().next().filter(|c| matches!(c, '"' | '\'')).ok_or(XmlFault::Syntax)?;
-            let (raw, tail) = after.get(1..).and_then(|a| a.split_once(quote)).ok_or(XmlFault::Syntax)?;
-            self.0 = tail;
-            Ok((name.trim_end_matches(is_space), value(raw)?))
-        };
-        Some(read())
+        let read = if spaced { self.read() } else { None };
+        Some(read.ok_or(XmlFault::Syntax).and_then(|(name, raw)| Ok((name, value(raw)?))))
     }
 }

@@ -1,18 +1,19 @@
 //! The framer: bytes of a stream in any split, stanzas out (PROTOCOL §6.2, framing of RFC 6120).
 
-use super::parse::{header, parse_in};
+use super::parse::{XmlVisitor, header, parse_in, visit_in};
 use crate::error::{Error, Limited, XmlFault};
 use crate::limits::{Limits, MAX_DEPTH_CEILING, MAX_XML_HEADER_LEN};
 use crate::node::Node;
+use memchr::memchr;
 
 /// What a stream says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum XmlEvent {
+pub enum XmlEvent<T = Node> {
     /// `<stream:stream …>`: the stream begins; the node has its attributes.
     Open(Node),
     /// A stanza.
-    Stanza(Node),
+    Stanza(T),
     /// `</stream:stream>`: the other end is done.
     Close,
 }
@@ -96,10 +97,52 @@ impl XmlStream {
     /// # Errors
     /// [`Error::Xml`] or [`Error::Limit`]; the stream is dead then.
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<XmlEvent>, Error> {
+        self.next_with(input, parse_in)
+    }
+
+    /// As [`XmlStream::next`], showing a stanza's values to `visitor` instead of building a tree.
+    ///
+    /// # Errors
+    /// As [`XmlStream::next`].
+    pub fn visit_next(
+        &mut self,
+        input: &mut &[u8],
+        visitor: &mut impl XmlVisitor,
+    ) -> Result<Option<XmlEvent<()>>, Error> {
+        self.next_with(input, |text, limits, prefixes| visit_in(text, limits, prefixes, visitor))
+    }
+
+    fn next_with<T>(
+        &mut self,
+        input: &mut &[u8],
+        mut parse: impl FnMut(&[u8], &Limits, &[String]) -> Result<T, Error>,
+    ) -> Result<Option<XmlEvent<T>>, Error> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        let result = self.advance(input);
+        let result = loop {
+            match self.piece(input) {
+                Ok(None) => break Ok(None),
+                Ok(Some((len, done))) => {
+                    let (piece, rest) = input.split_at_checked(len).unwrap_or((input, &[]));
+                    *input = rest;
+                    let mut joined = core::mem::take(&mut self.buf);
+                    let slice = if joined.is_empty() {
+                        piece
+                    } else {
+                        joined.extend_from_slice(piece);
+                        &joined
+                    };
+                    let event = self.complete(slice, done, &mut parse);
+                    joined.clear();
+                    self.buf = joined;
+                    if !matches!(event, Ok(None)) {
+                        break event;
+                    }
+                }
+                Err(error) => break Err(error),
+            }
+        };
         if let Err(error) = &result {
             self.failed = Some(error.clone());
             self.buf = Vec::new();
@@ -107,51 +150,41 @@ impl XmlStream {
         result
     }
 
-    fn advance(&mut self, input: &mut &[u8]) -> Result<Option<XmlEvent>, Error> {
-        loop {
-            // Between stanzas, white space is kept by nobody.
-            if self.buf.is_empty() && self.state == State::Text && self.depth == 0 {
-                let spaces = input.iter().take_while(|b| is_space(**b)).count();
-                *input = input.get(spaces..).unwrap_or_default();
-            }
-            let max = self.max_len();
-            let room = max.saturating_sub(self.buf.len());
-            let bytes = *input;
-            let mut end = None;
-            for (i, byte) in bytes.iter().take(room).enumerate() {
-                let done = self.byte(*byte).map_err(|what| self.at(i, what))?;
-                if self.depth > self.limits.max_depth.min(MAX_DEPTH_CEILING) + 1 {
-                    return Err(Error::Limit { what: Limited::Depth, max: self.limits.max_depth });
-                }
-                if done != Done::Nothing {
-                    end = Some((i + 1, done));
-                    break;
-                }
-            }
-            let Some((len, done)) = end else {
-                if bytes.len() > room {
-                    return Err(Error::Limit { what: Limited::Xml, max });
-                }
-                self.buf.extend_from_slice(bytes);
-                *input = &[];
-                return Ok(None);
+    /// How much of the input completes what, or `None` after all of it was put aside.
+    fn piece(&mut self, input: &mut &[u8]) -> Result<Option<(usize, Done)>, Error> {
+        // Between stanzas, white space is kept by nobody.
+        if self.buf.is_empty() && self.state == State::Text && self.depth == 0 {
+            let spaces = input.iter().take_while(|b| is_space(**b)).count();
+            *input = input.get(spaces..).unwrap_or_default();
+        }
+        let max = self.max_len();
+        let bytes = input.get(..max.saturating_sub(self.buf.len())).unwrap_or(input);
+        let mut i = 0;
+        while let Some(rest) = bytes.get(i..).filter(|rest| !rest.is_empty()) {
+            // Most bytes change nothing.
+            let skip = match self.state {
+                State::Text if self.depth > 0 => memchr(b'<', rest),
+                State::Start { quote, .. } if quote != 0 => memchr(quote, rest),
+                State::Cdata(0) => memchr(b']', rest),
+                _ => Some(0),
             };
-            let (piece, rest) = bytes.split_at_checked(len).unwrap_or((bytes, &[]));
-            *input = rest;
-            let mut joined = core::mem::take(&mut self.buf);
-            let slice = if joined.is_empty() {
-                piece
-            } else {
-                joined.extend_from_slice(piece);
-                &joined
-            };
-            let event = self.complete(slice, done)?;
-            joined.clear();
-            self.buf = joined;
-            if event.is_some() {
-                return Ok(event);
+            i += skip.unwrap_or(rest.len());
+            let Some(byte) = bytes.get(i) else { break };
+            let done = self.byte(*byte).map_err(|what| self.at(i, what))?;
+            i += 1;
+            if self.depth > self.limits.max_depth.min(MAX_DEPTH_CEILING) + 1 {
+                return Err(Error::Limit { what: Limited::Depth, max: self.limits.max_depth });
+            }
+            if done != Done::Nothing {
+                return Ok(Some((i, done)));
             }
         }
+        if input.len() > bytes.len() {
+            return Err(Error::Limit { what: Limited::Xml, max });
+        }
+        self.buf.extend_from_slice(bytes);
+        *input = &[];
+        Ok(None)
     }
 
     const fn at(&self, i: usize, what: XmlFault) -> Error {
@@ -225,7 +258,12 @@ impl XmlStream {
         Ok(done)
     }
 
-    fn complete(&mut self, slice: &[u8], done: Done) -> Result<Option<XmlEvent>, Error> {
+    fn complete<T>(
+        &mut self,
+        slice: &[u8],
+        done: Done,
+        parse: &mut impl FnMut(&[u8], &Limits, &[String]) -> Result<T, Error>,
+    ) -> Result<Option<XmlEvent<T>>, Error> {
         let syntax = |what| Error::Xml { at: 0, what };
         match done {
             Done::Nothing => Ok(None),
@@ -248,7 +286,7 @@ impl XmlStream {
                 self.phase = Phase::Stanzas;
                 Ok(Some(XmlEvent::Open(node)))
             }
-            Done::Stanza => parse_in(slice, &self.limits, &self.prefixes).map(|node| Some(XmlEvent::Stanza(node))),
+            Done::Stanza => parse(slice, &self.limits, &self.prefixes).map(|stanza| Some(XmlEvent::Stanza(stanza))),
             Done::Close => {
                 let name = slice.strip_prefix(b"</stream:stream").and_then(|rest| rest.strip_suffix(b">"));
                 if !name.is_some_and(|rest| rest.trim_ascii().is_empty()) {
