@@ -275,6 +275,7 @@ impl Integrator {
     }
 
     fn write(self) -> Node {
+        let features = Node::new("features").with_attr("group_messaging", self.group_messaging);
         let node = Node::new("integrator")
             .with_attr("id", self.id.get())
             .with_attr("name", self.name)
@@ -282,7 +283,7 @@ impl Integrator {
             .with_attr("status", self.status)
             .with_opt_attr("identifier_type", self.identifier_type)
             .with_opt_attr("opted_in", self.opted_in.then_some(true))
-            .with_child(Node::new("features").with_attr("group_messaging", self.group_messaging));
+            .with_children(self.rest.content.bytes().is_none().then_some(features)); // text leaves no room for it
         self.rest.onto(node)
     }
 }
