@@ -33,7 +33,10 @@ pub fn run(frame: &[u8]) {
 fn is_known(piece: &Piece<'_>) -> bool {
     match (piece.form, piece.bytes) {
         ("AD_JID", [_, _, _, 0, ..]) | ("FB_JID" | "INTEROP_JID", [_, 0, ..]) => true,
-        ("INTEROP_JID", bytes) => !bytes.ends_with(b"\xfc\x07interop"),
+        // What looks like the string at the end may be a part of the user: then it is no JID without it.
+        ("INTEROP_JID", bytes) => !bytes
+            .strip_suffix(b"\xfc\x07interop")
+            .is_some_and(|jid| NodeRef::parse(&[&[0xf8, 3, 1, 1], jid].concat(), &Limits::DEFAULT).is_ok()),
         _ => false,
     }
 }
