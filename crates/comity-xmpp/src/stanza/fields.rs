@@ -193,7 +193,7 @@ impl Fields {
         let Some(at) = nodes.iter().position(|node| node.tag() == tag) else { return Ok(None) };
         let mut child = Self::new(nodes.remove(at), self.clause);
         let value = read(&mut child).map_err(|e| self.above(e, None))?;
-        self.keep(tag, vec![(0, child.rest())]);
+        self.keep(tag, 0, child.rest());
         Ok(Some(value))
     }
 
@@ -226,13 +226,12 @@ impl Fields {
         }
         let (taken, left): (Vec<_>, Vec<_>) = core::mem::take(nodes).into_iter().partition(|node| node.tag() == tag);
         *nodes = left;
-        let (mut all, mut rests) = (Vec::with_capacity(count), Vec::new());
+        let mut all = Vec::with_capacity(count);
         for (i, node) in taken.into_iter().enumerate() {
             let mut child = Self::new(node, self.clause);
             all.push(read(&mut child).map_err(|e| self.above(e, Some(i)))?);
-            rests.push((i, child.rest()));
+            self.keep(tag, i, child.rest());
         }
-        self.keep(tag, rests);
         Ok(all)
     }
 
@@ -254,10 +253,14 @@ impl Fields {
         Ok(all.unwrap_or_default())
     }
 
-    fn keep(&mut self, tag: &str, mut rests: Vec<(usize, Rest)>) {
-        rests.retain(|(_, rest)| !rest.is_empty());
-        if !rests.is_empty() {
-            self.rest.within.push(Within { tag: tag.into(), rests, wrapper: false });
+    fn keep(&mut self, tag: &str, place: usize, rest: Rest) {
+        if rest.is_empty() {
+            return;
+        }
+        let last = self.rest.within.last_mut().filter(|within| within.tag == tag);
+        match last.filter(|within| within.rests.last().is_some_and(|(last, _)| *last < place)) {
+            Some(within) => within.rests.push((place, rest)),
+            None => self.rest.within.push(Within { tag: tag.into(), rests: vec![(place, rest)], wrapper: false }),
         }
     }
 
