@@ -266,6 +266,7 @@ fn run_explain(out: &mut impl Write, bytes: Bytes, color: Colour, input: &Input)
 /// One piece: offset, bytes, place and meaning, form and size.
 fn line(piece: &Piece<'_>, colour: bool) -> String {
     const SHOWN: usize = 10;
+    const SHOWN_CHARS: usize = 256;
     let mut bytes = hex(piece.bytes.get(..SHOWN).unwrap_or(piece.bytes));
     if piece.bytes.len() > SHOWN {
         bytes.push('…');
@@ -281,7 +282,10 @@ fn line(piece: &Piece<'_>, colour: bool) -> String {
     let indent = 2 * piece.depth + if matches!(piece.role, Role::Size) { 0 } else { 2 };
     let (on, off) = if colour { (format!("\x1b[{code}m"), "\x1b[0m") } else { (String::new(), "") };
     // Text from outside must not steer the terminal.
-    let text: String = piece.text.chars().flat_map(|c| c.escape_debug()).collect();
+    let mut text: String = piece.text.chars().take(SHOWN_CHARS).flat_map(|c| c.escape_debug()).collect();
+    if piece.text.chars().nth(SHOWN_CHARS).is_some() {
+        text.push('…');
+    }
     let size = piece.bytes.len();
     format!(
         "{:6}  {bytes:<22}{:indent$}{role} {on}{text}{off}  ({}, {size} {})\n",

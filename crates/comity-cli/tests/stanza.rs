@@ -258,6 +258,9 @@ fn explain_shows_what_it_read() {
     let shown = String::from_utf8(output.stdout).unwrap();
     assert!(shown.starts_with("flags 00: a body of 6 bytes\n") && shown.contains("tag iq  (token, 1 byte)"), "{shown}");
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "error: byte 5: bytes follow the stanza (PROTOCOL §6.1)\n");
+    let long = format!("<a b='{}'/>", "x".repeat(100_000));
+    let shown = good(&["explain"], &good(&["encode", "--xml"], long.as_bytes()));
+    assert!(shown.len() < 1000 && String::from_utf8(shown).unwrap().contains("xx…  (BINARY_20, 100004 bytes)"));
     // Text from outside does not steer the terminal.
     let steering = good(&["explain"], b"00f801fc041b5b324a");
     assert!(!steering.contains(&0x1b));
