@@ -31,12 +31,15 @@ pub fn parse(input: &[u8]) {
 }
 
 /// Whether all that `node` says is in `built`, which was made of it. The order among children of different tags has no
-/// meaning, nor has a child that says nothing, nor leading zeros.
+/// meaning, nor has a child that says nothing, nor leading zeros, nor whether a `false` is written.
 fn is_kept(node: &Node, built: &Node) -> bool {
     let number = |node: &Node, name: &str| node.attr_str(name)?.parse::<u64>().ok();
     let attrs = node.attrs().iter().all(|attr| {
         let n = number(node, &attr.name);
-        built.attr(&attr.name) == Some(&attr.value) || n.is_some() && n == number(built, &attr.name)
+        match built.attr(&attr.name) {
+            Some(value) => *value == attr.value || n.is_some() && n == number(built, &attr.name),
+            None => attr.value == "false",
+        }
     });
     let empty = |node: &&Node| node.attrs().is_empty() && *node.content() == Content::Empty;
     let children = node.children().iter().all(|child| {

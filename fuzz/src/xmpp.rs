@@ -4,12 +4,13 @@ use super::alloc::cost;
 use super::tree;
 use arbitrary::Unstructured;
 use bytes::{Bytes, BytesMut};
-use comity_xmpp::xml::{self, XmlEvent, XmlStream};
+use comity_xmpp::xml::{self, XmlEvent, XmlStream, XmlVisitor};
 use comity_xmpp::{
     Content, ContentRef, EncodeOptions, Error, Limits, Node, NodeRef, TextBuf, TextRef, ValueRef, Visitor,
 };
 use core::fmt::Write as _;
 use core::hash::{Hash as _, Hasher as _};
+use std::borrow::Cow;
 use std::hash::DefaultHasher;
 
 /// What decoding may cost beside the multiple of its input, in bytes (PROTOCOL §6.1).
@@ -73,7 +74,10 @@ pub fn tree_round_trip(input: &[u8]) {
 /// What parses as XML is written as text that parses to the same tree, and comes back from binary.
 pub fn xml_decode(text: &[u8]) {
     for limits in [Limits::DEFAULT, NARROW] {
-        let Ok(node) = xml::parse(text, &limits) else { continue };
+        let parsed = xml::parse(text, &limits);
+        let mut grown = Grow::default();
+        assert_eq!(xml::visit(text, &limits, &mut grown).map(|()| grown.done.expect("a root")), parsed);
+        let Ok(node) = parsed else { continue };
         let again = retold(&node, &limits);
         assert_eq!(xml::to_string(&again), xml::to_string(&retold(&again, &limits)));
         rewritten(&node, &EncodeOptions::default());
@@ -91,9 +95,9 @@ pub fn xml_split(input: &[u8]) {
     let header = if first & 0x80 == 0 { "" } else { HEADER };
     let text = [header.as_bytes(), text].concat();
 
-    let whole = events(&text, [text.len()].into_iter());
-    assert_eq!(events(&text, core::iter::repeat(1)), whole);
-    assert_eq!(events(&text, sizes.iter().map(|size| usize::from(*size)).chain([text.len()])), whole);
+    let whole = events(&text, XmlStream::next, [text.len()].into_iter());
+    assert_eq!(events(&text, XmlStream::next, core::iter::repeat(1)), whole);
+    assert_eq!(events(&text, visited, sizes.iter().map(|size| usize::from(*size)).chain([text.len()])), whole);
     // What it said is said again by what is written of it; a prefix that the header declared is in the names.
     let stanzas: Vec<_> = whole.0.iter().filter(|event| matches!(event, XmlEvent::Stanza(_))).cloned().collect();
     let mut told = HEADER.to_owned();
@@ -101,18 +105,35 @@ pub fn xml_split(input: &[u8]) {
         let XmlEvent::Stanza(node) = stanza else { continue };
         xml::write(node, &mut told).expect("within the limits");
     }
-    let (again, error) = events(told.as_bytes(), [told.len()].into_iter());
+    let (again, error) = events(told.as_bytes(), XmlStream::next, [told.len()].into_iter());
     assert!(error.is_none() && again.get(1..) == Some(&stanzas[..]), "{error:?}\n{told}");
 }
 
-fn events(text: &[u8], sizes: impl Iterator<Item = usize>) -> (Vec<XmlEvent>, Option<Error>) {
+type Next = Result<Option<XmlEvent>, Error>;
+
+/// The next event, its stanza built of what a visitor is shown.
+fn visited(stream: &mut XmlStream, input: &mut &[u8]) -> Next {
+    let mut grown = Grow::default();
+    let event = stream.visit_next(input, &mut grown)?;
+    Ok(event.map(|event| match event {
+        XmlEvent::Open(node) => XmlEvent::Open(node),
+        XmlEvent::Stanza(()) => XmlEvent::Stanza(grown.done.expect("a root")),
+        _ => XmlEvent::Close,
+    }))
+}
+
+fn events(
+    text: &[u8],
+    next: impl Fn(&mut XmlStream, &mut &[u8]) -> Next,
+    sizes: impl Iterator<Item = usize>,
+) -> (Vec<XmlEvent>, Option<Error>) {
     let mut stream = XmlStream::new(Limits::DEFAULT);
     let (mut all, mut rest) = (Vec::new(), text);
     for size in sizes {
         let (mut piece, after) = rest.split_at(size.min(rest.len()));
         rest = after;
         loop {
-            match stream.next(&mut piece) {
+            match next(&mut stream, &mut piece) {
                 Ok(Some(event)) => all.push(event),
                 Ok(None) => break,
                 Err(e) => {
@@ -252,21 +273,21 @@ impl Grow {
     }
 }
 
-impl<'a> Visitor<'a> for Grow {
-    fn start(&mut self, tag: TextRef<'a>, _: usize) {
+impl Visitor<'_> for Grow {
+    fn start(&mut self, tag: TextRef<'_>, _: usize) {
         self.open.push(Node::new(tag.to_text()));
     }
 
-    fn attr(&mut self, name: TextRef<'a>, value: ValueRef<'a>) {
+    fn attr(&mut self, name: TextRef<'_>, value: ValueRef<'_>) {
         self.top().set_attr(name.to_text(), value.to_value());
     }
 
-    fn bytes(&mut self, bytes: &'a [u8]) {
+    fn bytes(&mut self, bytes: &[u8]) {
         let node = self.open.pop().expect("a node is open");
         self.open.push(node.with_bytes(bytes.to_vec()));
     }
 
-    fn text(&mut self, value: ValueRef<'a>) {
+    fn text(&mut self, value: ValueRef<'_>) {
         let node = self.open.pop().expect("a node is open");
         self.open.push(node.with_content(Content::Text(value.to_string().into())));
     }
@@ -277,5 +298,24 @@ impl<'a> Visitor<'a> for Grow {
             Some(parent) => parent.push_child(node),
             None => self.done = Some(node),
         }
+    }
+}
+
+impl XmlVisitor for Grow {
+    fn start(&mut self, tag: &str) {
+        self.open.push(Node::new(tag));
+    }
+
+    fn attr(&mut self, name: &str, value: &str) {
+        self.top().set_attr(name, value);
+    }
+
+    fn bytes(&mut self, bytes: Cow<'_, [u8]>) {
+        assert!(!bytes.is_empty());
+        Visitor::bytes(self, &bytes);
+    }
+
+    fn end(&mut self) {
+        Visitor::end(self);
     }
 }
