@@ -67,6 +67,9 @@ pub const MAX_LOOKUP_USERS: usize = 256;
 /// Most messages of one spam report (PROTOCOL §13).
 pub const MAX_SPAM_MESSAGES: usize = 210;
 
+/// Most digits of a group's id (PROTOCOL §14).
+pub const MAX_GROUP_ID_LEN: usize = 20;
+
 /// What a reader accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

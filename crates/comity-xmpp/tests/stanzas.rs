@@ -865,7 +865,7 @@ fn limits_just_under_and_over() {
         let node = upload(vec![n("key").with_children(key_nodes(id, 1))]);
         assert_eq!(Iq::parse(&node).unwrap().payload::<KeyUpload>().is_ok(), valid);
     }
-    for len in [1, MAX_GROUP_ID_LEN] {
+    for len in [1, limits::MAX_GROUP_ID_LEN] {
         let group = ["creator='5@lid'", "creation='1'", "subject='s'"].join(" ");
         read::<GroupInfo>(&from_xml(&format!("<group id='{}' {group}/>", "9".repeat(len)))).unwrap();
     }

@@ -4,15 +4,12 @@ use super::StanzaError;
 use super::error::Problem;
 use super::fields::{Fields, Rest, shown_as_node};
 use super::iq::{IqType, Payload, Request};
-use crate::limits::MAX_LIST_ITEMS;
+use crate::limits::{MAX_GROUP_ID_LEN, MAX_LIST_ITEMS};
 use crate::node::Node;
 use crate::text::Text;
 use comity_core::{Jid, Server, Timestamp};
 
 const XMLNS: &str = "w:g2";
-
-/// Most digits of a group's id.
-pub const MAX_GROUP_ID_LEN: usize = 20;
 
 /// Creates a group (set, to `g.us`).
 #[derive(Clone, PartialEq, Eq)]

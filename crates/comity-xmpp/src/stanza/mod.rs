@@ -2,7 +2,9 @@
 //!
 //! Each stanza has `parse(&Node)`, `from_node(Node)` and `into_node()`. An [`Iq`] or a [`Notification`] is an envelope; what
 //! it carries is a [`Payload`], read with [`Iq::payload`] and built with [`Iq::request`] or [`Iq::result`]. Attributes and
-//! children that a type does not know are kept in its `rest` and written again.
+//! children that a type does not know are kept in its [`Rest`] and written again, those at children without a type of their
+//! own too. Only what is a name alone ([`Stanza::StreamEnd`], and a payload without a field such as [`KeyCountQuery`], whose
+//! [`Iq`] keeps everything) has no room for them.
 
 mod ack;
 mod any;
@@ -30,9 +32,7 @@ pub use blocking::{
 pub use call::{Call, CallAction};
 pub use error::{Problem, StanzaError};
 pub use fields::{Fields, FromValue, Rest};
-pub use groups::{
-    GroupAction, GroupChange, GroupCreate, GroupInfo, GroupLeave, GroupMember, GroupQuery, MAX_GROUP_ID_LEN,
-};
+pub use groups::{GroupAction, GroupChange, GroupCreate, GroupInfo, GroupLeave, GroupMember, GroupQuery};
 pub use interop::{
     DeleteAccount, FoundUser, IdentifierType, Integrator, IntegratorStatus, Integrators, IntegratorsQuery, InteropPing,
     InteropPingNotice, OptIn, Reachability, ReachabilityQuery, UserEntry, UserQuery, UsersQuery, UsersResult,
