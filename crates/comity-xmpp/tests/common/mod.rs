@@ -3,7 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use comity_core::Server;
+use comity_core::{Jid, Server};
 use comity_xmpp::{Content, Node};
 use serde_json::Value as Json;
 use std::path::PathBuf;
@@ -52,4 +52,26 @@ pub(crate) fn from_json(json: &Json) -> Node {
         Some(Json::Array(children)) => node.with_children(children.iter().map(from_json)),
         Some(other) => node.with_bytes(STANDARD.decode(other["b64"].as_str().unwrap()).unwrap()),
     }
+}
+
+pub(crate) fn n(tag: &str) -> Node {
+    Node::new(tag)
+}
+
+pub(crate) fn jid(text: &str) -> Jid {
+    text.parse().unwrap()
+}
+
+pub(crate) fn key_nodes(id: [u8; 3], fill: u8) -> [Node; 2] {
+    [n("id").with_bytes(id.to_vec()), n("value").with_bytes(vec![fill; 32])]
+}
+
+pub(crate) fn skey(tag: &str) -> Node {
+    n(tag).with_children(key_nodes([0, 1, 2], 7)).with_child(n("signature").with_bytes(vec![8; 64]))
+}
+
+pub(crate) fn bundle(node: Node) -> Node {
+    node.with_child(n("registration").with_bytes(vec![0, 0, 0x12, 0x34]))
+        .with_child(n("type").with_bytes(vec![5]))
+        .with_child(n("identity").with_bytes(vec![9; 32]))
 }
