@@ -1,7 +1,7 @@
 //! The bodies of the fuzz targets: each takes any bytes and ends in an agreement, not only in the absence of a panic.
 //! The workspace's tests include this file and run every seed through it.
 
-mod alloc;
+pub mod alloc;
 mod inflate;
 mod media;
 mod stanza;

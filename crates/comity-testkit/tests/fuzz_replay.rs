@@ -40,3 +40,10 @@ fn every_target_is_replayed() {
     let names = targets::TARGETS.iter().map(|(name, _)| name).chain(targets::DIFFERENTIAL);
     assert_eq!(files, names.map(|name| (*name).to_owned()).collect());
 }
+
+/// Or no target could notice an allocation.
+#[test]
+fn allocations_are_counted() {
+    let (held, calls, peak) = targets::alloc::cost(|| vec![0u8; 1000]);
+    assert_eq!((held.len(), calls, peak), (1000, 1, 1000));
+}
