@@ -61,7 +61,7 @@ pub fn binary_decode(frame: &[u8]) {
 /// Any tree comes back from binary, from XML, and from binary after XML.
 pub fn tree_round_trip(input: &[u8]) {
     let mut u = Unstructured::new(input);
-    let (Ok(interop_server), Ok(compress)) = (u.arbitrary(), u.arbitrary()) else { return };
+    let (Ok(interop_server), Ok(compress)) = (u.arbitrary(), u.ratio(1u8, 8)) else { return };
     let Ok(node) = tree::tree(&mut u) else { return };
     let options = EncodeOptions { interop_server, compress };
     let decoded = rewritten(&node, &options);
