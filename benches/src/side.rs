@@ -40,7 +40,11 @@ pub fn serve(mut measure: impl FnMut(&str, &[u8]) -> Result<Answer, Refused>) ->
     Ok(())
 }
 
-fn unhex(hex: &str) -> Result<Vec<u8>, Refused> {
+/// Bytes of their hex.
+///
+/// # Errors
+/// If it is none.
+pub fn unhex(hex: &str) -> Result<Vec<u8>, Refused> {
     let pairs = hex.as_bytes().chunks(2).map(|pair| Ok(u8::from_str_radix(std::str::from_utf8(pair)?, 16)?));
     pairs.collect()
 }

@@ -3,6 +3,7 @@
 //! Both sides are processes that answer one JSON line per request with nanoseconds, so that neither runs while the
 //! other is measured. Raw samples are kept beside the report.
 
+mod instructions;
 mod media;
 mod xmpp;
 
@@ -19,7 +20,7 @@ const AREAS: [&str; 5] = ["xmpp", "noise", "signal", "media", "gatekeeper"];
 const ROUNDS: usize = 11;
 
 /// Measures an area, or all that have benches.
-pub(crate) fn bench(sh: &Shell, area: Option<&str>) -> Result {
+pub(crate) fn bench(sh: &Shell, area: Option<&str>, accept: bool) -> Result {
     if let Some(area) = area.filter(|area| !AREAS.contains(area)) {
         return Err(format!("no area {area}; there are {}", AREAS.join(", ")).into());
     }
@@ -30,6 +31,9 @@ pub(crate) fn bench(sh: &Shell, area: Option<&str>) -> Result {
             _ => Vec::new(),
         };
         report(sh, name, &measured)?;
+        if *name == "xmpp" {
+            instructions::gate(sh, &xmpp::names(sh)?, accept)?;
+        }
     }
     Ok(())
 }

@@ -27,6 +27,8 @@ xflags::xflags! {
         cmd bench {
             /// xmpp, noise, signal, media or gatekeeper; all if left out.
             optional area: String
+            /// Takes the instruction counts of this run as the tracked ones.
+            optional --accept
         }
         /// The guided demo: release build of `comity demo ARGS…`; `--profile dev` before ARGS uses the dev build.
         cmd demo {}

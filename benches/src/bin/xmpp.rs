@@ -2,14 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 use comity_benches::side::{Answer, Refused, serve, time};
-use comity_xmpp::xml::{XmlStream, XmlVisitor};
-use comity_xmpp::{EncodeOptions, Limits, TextRef, ValueRef, Visitor, body, decode, decode_bytes, encode, visit, xml};
-use std::borrow::Cow;
+use comity_benches::stanzas::{LIMITS, Sum};
+use comity_xmpp::xml::{self, XmlStream};
+use comity_xmpp::{EncodeOptions, body, decode, decode_bytes, encode, visit};
 use std::error::Error;
 use std::hint::black_box;
-
-/// Deep enough for the deepest stanza of the corpus.
-const LIMITS: Limits = Limits::DEFAULT.with_max_depth(400);
 
 fn main() -> Result<(), Box<dyn Error>> {
     serve(measure)
@@ -83,46 +80,4 @@ fn events(stream: &mut XmlStream, mut stanza: &[u8]) -> Result<usize, Refused> {
     let mut sum = Sum(0);
     stream.visit_next(&mut stanza, &mut sum)?.ok_or("no stanza")?;
     Ok(sum.0)
-}
-
-impl XmlVisitor for Sum {
-    fn start(&mut self, tag: &str) {
-        self.0 += tag.len();
-    }
-
-    fn attr(&mut self, name: &str, value: &str) {
-        self.0 += name.len() + value.len();
-    }
-
-    fn bytes(&mut self, bytes: Cow<'_, [u8]>) {
-        self.0 += bytes.len();
-    }
-
-    fn end(&mut self) {}
-}
-
-struct Sum(usize);
-
-impl<'a> Visitor<'a> for Sum {
-    fn start(&mut self, tag: TextRef<'a>, _: usize) {
-        self.0 += tag.len();
-    }
-
-    fn attr(&mut self, name: TextRef<'a>, value: ValueRef<'a>) {
-        self.0 += name.len();
-        self.text(value);
-    }
-
-    fn bytes(&mut self, bytes: &'a [u8]) {
-        self.0 += bytes.len();
-    }
-
-    fn text(&mut self, value: ValueRef<'a>) {
-        self.0 += match value {
-            ValueRef::Str(text) => text.len(),
-            ValueRef::Jid(jid) => jid.user().len(),
-        };
-    }
-
-    fn end(&mut self) {}
 }

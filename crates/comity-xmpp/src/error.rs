@@ -158,6 +158,9 @@ pub enum Limited {
     /// The stanza's XML text is too long.
     #[error("the XML text is too long")]
     Xml,
+    /// Too many namespace prefixes are declared.
+    #[error("too many namespace prefixes")]
+    Prefixes,
     /// A value is longer than the binary form can carry.
     #[error("a value is too long for the binary form")]
     Value,

@@ -16,6 +16,8 @@ mod error;
 pub mod limits;
 mod node;
 pub mod stanza;
+#[doc(hidden)]
+pub mod steps;
 mod text;
 mod value;
 pub mod xml;

@@ -43,6 +43,9 @@ pub const MAX_XML_STANZA_LEN: usize = 24 << 20;
 /// Longest stream header (`<stream:stream …>`) as XML text, in bytes.
 pub const MAX_XML_HEADER_LEN: usize = 16 << 10;
 
+/// Most namespace prefixes that a stream's header, or the elements open at one time in a stanza, declare.
+pub const MAX_XML_PREFIXES: usize = 64;
+
 /// Most `<item>`s, keys or participants of one typed stanza's list where PROTOCOL names no other number.
 pub const MAX_LIST_ITEMS: usize = 65_535;
 

@@ -154,6 +154,14 @@ fn limits() {
     }
 }
 
+#[test]
+fn prefixes_are_bounded() {
+    let declare = |count: usize| (0..count).map(|i| format!(" xmlns:p{i}='u'")).collect::<String>();
+    assert!(read(&format!("<a{}><b{}/><b{}/></a>", declare(32), declare(32), declare(32))).is_ok());
+    let over = read(&format!("<a{}><b{}/></a>", declare(32), declare(33)));
+    assert!(matches!(over, Err(Error::Limit { max: 64, .. })), "{over:?}");
+}
+
 const HEADER: &str =
     "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' xmlns:q='u' to='x'>";
 

@@ -67,7 +67,12 @@ fn peers(sh: &Shell, simd: bool) -> Result<std::path::PathBuf> {
     Ok(target.join("release"))
 }
 
-/// The plain frames of the wire data, in hex.
+/// The names of the stanzas that are measured.
+pub(super) fn names(sh: &Shell) -> Result<Vec<String>> {
+    Ok(corpus(sh)?.into_iter().map(|(name, _)| name).collect())
+}
+
+/// The plain frames of the wire data, in hex, sorted by name.
 fn corpus(sh: &Shell) -> Result<Vec<(String, String)>> {
     let mut frames = Vec::new();
     for path in sh.read_dir(CORPUS)?.into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "hex")) {
@@ -77,6 +82,7 @@ fn corpus(sh: &Shell) -> Result<Vec<(String, String)>> {
             frames.push((name, frame));
         }
     }
+    frames.sort();
     Ok(frames)
 }
 

@@ -4,6 +4,7 @@ use super::tag;
 use super::tokens::{Token, key};
 use crate::error::{Error, Limited, Malformed};
 use crate::limits::{Limits, MAX_ATTRS, MAX_DEPTH_CEILING};
+use crate::steps::step;
 use crate::text::{Packed, TextRef, TextRepr};
 use crate::value::{JidRef, ServerRef, ValueRef};
 use comity_core::Server;
@@ -112,6 +113,7 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub(super) fn u8(&mut self) -> Result<u8, Fault> {
+        step(1); // everything begins with a byte
         match self.rest.split_first() {
             Some((&byte, rest)) => {
                 self.rest = rest;
@@ -485,6 +487,7 @@ impl<'a> Reader<'a> {
                 }
             };
             if let Some((before, [entry, ..])) = seen.split_at_mut_checked(i) {
+                step(i / 8); // eight keys at once
                 if before.contains(&key) {
                     if key != 0 && key & UNKNOWN == 0 {
                         return self.fail(Malformed::DuplicateAttribute);
@@ -507,6 +510,7 @@ impl<'a> Reader<'a> {
         let mut names = [TextRef::EMPTY; MAX_ATTRS];
         for i in 0..count {
             let (name, _) = start.attribute()?;
+            step(i);
             if names.iter().take(i).any(|seen| *seen == name) {
                 return self.fail(Malformed::DuplicateAttribute);
             }

@@ -4,7 +4,8 @@ use super::names::{Attributes, entity, is_ncname, is_text, line_ends};
 use super::parse::XmlVisitor;
 use super::{CONTROL_NS, STREAM_NS};
 use crate::error::{Error, Limited, XmlFault};
-use crate::limits::{Limits, MAX_ATTRS, MAX_DEPTH_CEILING};
+use crate::limits::{Limits, MAX_ATTRS, MAX_DEPTH_CEILING, MAX_XML_PREFIXES};
+use crate::steps::step;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use quick_xml::events::Event;
@@ -30,6 +31,7 @@ impl Fault {
                 max: match what {
                     Limited::Depth => limits.max_depth.min(MAX_DEPTH_CEILING),
                     Limited::Attributes => limits.max_attrs.min(MAX_ATTRS),
+                    Limited::Prefixes => MAX_XML_PREFIXES,
                     _ => limits.max_nodes,
                 },
             },
@@ -224,6 +226,9 @@ impl<'a, 'l, V: XmlVisitor> Parser<'a, 'l, V> {
                     if matches!(prefix, "stream" | "xml" | "xmlns") || !is_ncname(prefix) || value.is_empty() {
                         return Err(XmlFault::Name.into());
                     }
+                    if self.prefixes.len() >= MAX_XML_PREFIXES {
+                        return Err(Fault::Limit(Limited::Prefixes));
+                    }
                     self.prefixes.push((depth, prefix));
                 }
                 Some(("xml", "lang" | "space")) => {}
@@ -255,7 +260,9 @@ impl<'a, 'l, V: XmlVisitor> Parser<'a, 'l, V> {
     /// `<c:attr>`.
     fn start_attr(&mut self, attributes: &'a str) -> Result<(), Fault> {
         let parent = self.open.last_mut().filter(|parent| parent.attr.is_none() && !parent.has_children);
-        parent.ok_or(XmlFault::Control)?.no_text()?;
+        let parent = parent.ok_or(XmlFault::Control)?;
+        parent.no_text()?;
+        parent.text = Cow::Borrowed("");
         let (mut name, mut content) = (None, None);
         for attribute in Attributes(attributes) {
             let (key, value) = attribute?;
@@ -286,6 +293,7 @@ impl<'a, 'l, V: XmlVisitor> Parser<'a, 'l, V> {
         if before.len() >= self.max_attrs() {
             return Err(Fault::Limit(Limited::Attributes));
         }
+        step(before.len());
         if before.contains(&name) {
             return Err(XmlFault::DuplicateAttribute.into());
         }
@@ -295,6 +303,7 @@ impl<'a, 'l, V: XmlVisitor> Parser<'a, 'l, V> {
     }
 
     fn declared(&self, prefix: &str, local: &str) -> Result<(), Fault> {
+        step(self.outer.len() + self.prefixes.len());
         let known = self.outer.iter().any(|outer| outer == prefix) || self.prefixes.iter().any(|(_, p)| *p == prefix);
         if known && is_ncname(local) { Ok(()) } else { Err(XmlFault::Name.into()) }
     }
@@ -333,6 +342,7 @@ impl<'a, 'l, V: XmlVisitor> Parser<'a, 'l, V> {
 impl Open<'_> {
     /// Beside elements there is only white space.
     fn no_text(&self) -> Result<(), XmlFault> {
+        step(self.text.len());
         if is_blank(&self.text) { Ok(()) } else { Err(XmlFault::StrayText) }
     }
 }
