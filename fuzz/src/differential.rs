@@ -34,9 +34,9 @@ fn is_known(piece: &Piece<'_>) -> bool {
     match (piece.form, piece.bytes) {
         ("AD_JID", [_, _, _, 0, ..]) | ("FB_JID" | "INTEROP_JID", [_, 0, ..]) => true,
         // What looks like the string at the end may be a part of the user: then it is no JID without it.
-        ("INTEROP_JID", bytes) => !bytes
+        ("INTEROP_JID", bytes) => bytes
             .strip_suffix(b"\xfc\x07interop")
-            .is_some_and(|jid| NodeRef::parse(&[&[0xf8, 3, 1, 1], jid].concat(), &Limits::DEFAULT).is_ok()),
+            .is_none_or(|jid| NodeRef::parse(&[&[0xf8, 3, 1, 1], jid].concat(), &Limits::DEFAULT).is_err()),
         _ => false,
     }
 }

@@ -1,4 +1,5 @@
 //! Runs every tracked seed of the differential target through it, without a fuzzer.
+#![allow(clippy::disallowed_methods, reason = "tests")]
 
 #[path = "../src/differential.rs"]
 mod differential;
