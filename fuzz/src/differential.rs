@@ -33,7 +33,7 @@ pub fn run(frame: &[u8]) {
 fn is_known(piece: &Piece<'_>) -> bool {
     match (piece.form, piece.bytes) {
         ("AD_JID", [_, _, _, 0, ..]) | ("FB_JID" | "INTEROP_JID", [_, 0, ..]) => true,
-        // What looks like the string at the end may be a part of the user: then it is no JID without it.
+        // What looks like the string may be the end of the user: then what stands before it is no JID.
         ("INTEROP_JID", bytes) => bytes
             .strip_suffix(b"\xfc\x07interop")
             .is_none_or(|jid| NodeRef::parse(&[&[0xf8, 3, 1, 1], jid].concat(), &Limits::DEFAULT).is_err()),
