@@ -11,6 +11,7 @@ use crate::value::Value;
 use bytes::BytesMut;
 use comity_core::{Jid, Server};
 use compact_str::ToCompactString as _;
+use memchr::memchr;
 
 /// How a stanza is written where the form leaves a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +149,7 @@ impl Writer<'_> {
     #[inline]
     fn value(&mut self, text: &Text) -> Result<(), Error> {
         if text.known_token().is_none()
-            && text.as_bytes().contains(&b'@')
+            && memchr(b'@', text.as_bytes()).is_some()
             && let Ok(jid) = text.parse::<Jid>()
             && is_canonical(&jid, text)
         {
