@@ -247,8 +247,15 @@ impl Fields {
         read: impl FnMut(&mut Self) -> Result<T, StanzaError>,
     ) -> Result<Vec<T>, StanzaError> {
         let all = self.child(wrapper, |f| f.children(tag, max, read))?;
-        if let Some(within) = self.rest.within.last_mut().filter(|within| within.tag == wrapper) {
-            within.wrapper = true;
+        let another = all.is_some() && self.has_child(wrapper);
+        match self.rest.within.last_mut().filter(|within| within.tag == wrapper) {
+            Some(within) => within.wrapper = true,
+            // Which must not come into its place.
+            None if another => {
+                let rests = vec![(0, Rest::default())];
+                self.rest.within.push(Within { tag: wrapper.into(), rests, wrapper: true });
+            }
+            None => {}
         }
         Ok(all.unwrap_or_default())
     }
