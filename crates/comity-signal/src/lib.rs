@@ -21,6 +21,8 @@ pub mod limits;
 mod padding;
 mod records;
 mod session;
+#[cfg(feature = "tests")]
+pub mod store_tests;
 mod suite;
 #[cfg(feature = "tests")]
 pub mod suite_tests;

@@ -22,14 +22,14 @@ mod groups;
 mod one_to_one;
 mod pre_keys;
 
+use crate::store_tests::MemoryStore;
 use crate::{
     Account, Address, Bundle, Decrypted, EncKind, Encrypted, Error, IdentityPolicy, Records, Suite, Suites,
     account_key, decrypt, encrypt, establish, keys_for_decrypt, keys_for_encrypt,
 };
-use comity_core::{Batch, Record, RecordKey, RecordKind, Revision, Secret, Timestamp};
+use comity_core::{Batch, RecordKey, RecordKind, Store, StoreError, Timestamp};
 use rand_core::{TryCryptoRng, TryRng};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 
 pub use groups::*;
 pub use one_to_one::*;
@@ -73,16 +73,30 @@ impl TryRng for TestRng {
 impl TryCryptoRng for TestRng {}
 
 /// One end: an account, a store in memory, a clock that stands still.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct End {
     pub address: Address,
     pub suites: Suites,
     pub policy: IdentityPolicy,
     pub rng: TestRng,
     pub now: Timestamp,
-    store: BTreeMap<RecordKey, (Revision, Vec<u8>)>,
-    commits: u64,
+    pub store: MemoryStore,
     one_time: Vec<crate::PreKeyPublic>,
+}
+
+/// A clone has a store of its own.
+impl Clone for End {
+    fn clone(&self) -> Self {
+        Self {
+            address: self.address.clone(),
+            suites: self.suites.clone(),
+            policy: self.policy,
+            rng: self.rng.clone(),
+            now: self.now,
+            store: self.store.fork(),
+            one_time: self.one_time.clone(),
+        }
+    }
 }
 
 impl End {
@@ -94,8 +108,7 @@ impl End {
             policy: IdentityPolicy::AcceptAndTell,
             rng: TestRng::new(seed),
             now: Timestamp::from_secs(1_700_000_000),
-            store: BTreeMap::new(),
-            commits: 0,
+            store: MemoryStore::new(),
             one_time: Vec::new(),
         };
         let records = end.load(&[account_key()]);
@@ -109,49 +122,21 @@ impl End {
     }
 
     pub fn load(&self, keys: &[RecordKey]) -> Records {
-        keys.iter()
-            .map(|key| {
-                let found = self.store.get(key);
-                Record {
-                    key: key.clone(),
-                    revision: found.map_or(Revision::ABSENT, |(revision, _)| *revision),
-                    value: found.map(|(_, value)| Secret::new(value.clone())),
-                }
-            })
-            .collect()
+        self.store.load(keys).unwrap().into_iter().collect()
     }
 
-    /// Commits a batch; `Err` if it is stale, and then nothing is written.
-    #[expect(clippy::result_unit_err, reason = "test code")]
-    pub fn commit(&mut self, batch: &Batch) -> Result<(), ()> {
-        let stale = |change: &comity_core::Change| {
-            let have = self.store.get(&change.key).map_or(Revision::ABSENT, |(revision, _)| *revision);
-            change.expected.is_some_and(|expected| expected != have)
-        };
-        if batch.changes.iter().any(stale) {
-            return Err(());
-        }
-        self.commits += 1;
-        for change in &batch.changes {
-            match &change.value {
-                Some(value) => {
-                    self.store.insert(change.key.clone(), (Revision(self.commits), value.expose().clone()));
-                }
-                None => {
-                    self.store.remove(&change.key);
-                }
-            }
-        }
-        Ok(())
+    /// Commits a batch; fails if it is stale, and then nothing is written.
+    pub fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.store.commit(core::slice::from_ref(batch)).remove(0).map(drop)
     }
 
     /// Every record's bytes.
     pub fn snapshot(&self) -> Vec<(RecordKey, Vec<u8>)> {
-        self.store.iter().map(|(key, (_, value))| (key.clone(), value.clone())).collect()
+        self.store.snapshot()
     }
 
     pub fn count(&self, kind: RecordKind) -> usize {
-        self.store.keys().filter(|key| key.kind == kind).count()
+        self.store.scan(kind, "", "", usize::MAX).unwrap().len()
     }
 
     pub fn account(&self) -> Account {
