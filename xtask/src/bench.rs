@@ -5,13 +5,15 @@
 
 mod instructions;
 mod media;
+mod noise;
 mod xmpp;
 
-use crate::run::{Result, announce, out_dir};
+use crate::run::{Result, announce, out_dir, target_dir};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use xshell::Shell;
+use xshell::{Shell, cmd};
 
 /// Metrics and goals, the tracked copy.
 const GOALS: &str = include_str!("../data/goals.json");
@@ -27,6 +29,7 @@ pub(crate) fn bench(sh: &Shell, area: Option<&str>, accept: bool) -> Result {
     for name in AREAS.iter().filter(|name| area.is_none_or(|area| area == **name)) {
         let measured = match *name {
             "xmpp" => xmpp::bench(sh)?,
+            "noise" => noise::bench(sh)?,
             "media" => media::bench(sh)?,
             _ => Vec::new(),
         };
@@ -75,6 +78,18 @@ fn report(sh: &Shell, area: &str, measured: &[Measured]) -> Result {
         measured.iter().map(|found| json!({"metric": found.metric, "samples": found.samples})).collect();
     sh.write_file(dir.join(format!("{area}.samples.json")), serde_json::to_string_pretty(&raw)?)?;
     Ok(())
+}
+
+/// Builds the peers, out of their own lock file, and says where they are.
+fn peers(sh: &Shell, simd: bool) -> Result<PathBuf> {
+    let target = target_dir(sh).join(if simd { "bench-peers-simd" } else { "bench-peers" });
+    let mut build =
+        cmd!(sh, "cargo build --release --locked --manifest-path benches/peers/Cargo.toml --target-dir {target}");
+    if simd {
+        build = build.args(["--features", "simd"]).env("RUSTC_BOOTSTRAP", "1");
+    }
+    build.run()?;
+    Ok(target.join("release"))
 }
 
 fn median(samples: &[f64]) -> f64 {

@@ -1,6 +1,7 @@
 //! X25519 keys of the handshake, the certificates and the login.
 
-use crate::Error;
+use crate::provider::PrivateKey;
+use crate::{Error, Provider};
 use comity_core::{CryptoRng, Secret};
 use core::fmt;
 use core::str::FromStr;
@@ -116,6 +117,9 @@ impl FromStr for PublicKey {
 pub struct StaticKey {
     secret: x25519_dalek::StaticSecret,
     public: PublicKey,
+    /// As the other provider keeps it, once it was asked for.
+    #[cfg(feature = "aws-lc-rs")]
+    aws_lc: std::sync::Arc<std::sync::OnceLock<Option<PrivateKey>>>,
 }
 
 impl StaticKey {
@@ -130,7 +134,12 @@ impl StaticKey {
     pub fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
         let secret = x25519_dalek::StaticSecret::from(bytes);
         let public = PublicKey(x25519_dalek::PublicKey::from(&secret).to_bytes());
-        Self { secret, public }
+        Self {
+            secret,
+            public,
+            #[cfg(feature = "aws-lc-rs")]
+            aws_lc: Default::default(),
+        }
     }
 
     /// The 32 bytes, for storage.
@@ -141,6 +150,14 @@ impl StaticKey {
     /// Its public key.
     pub const fn public(&self) -> PublicKey {
         self.public
+    }
+
+    pub(crate) fn with(&self, provider: Provider) -> Option<PrivateKey> {
+        match provider {
+            Provider::RustCrypto => Some(PrivateKey::RustCrypto(self.secret.clone())),
+            #[cfg(feature = "aws-lc-rs")]
+            Provider::AwsLc => self.aws_lc.get_or_init(|| PrivateKey::new(provider, self.expose())).clone(),
+        }
     }
 
     pub(crate) fn expose(&self) -> &[u8; KEY_LEN] {

@@ -6,6 +6,8 @@ use aes_gcm::aead::KeyInit as _;
 use aes_gcm::{AeadInOut as _, Aes256Gcm};
 #[cfg(feature = "aws-lc-rs")]
 use aws_lc_rs::agreement;
+#[cfg(feature = "aws-lc-rs")]
+use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 use x25519_dalek::StaticSecret;
 use zeroize::Zeroizing;
@@ -25,31 +27,45 @@ pub enum Provider {
     AwsLc,
 }
 
-impl Provider {
-    /// The public half of an X25519 key.
-    pub(crate) fn public(self, private: &[u8; 32]) -> Option<[u8; 32]> {
-        match self {
-            Self::RustCrypto => Some(x25519_dalek::PublicKey::from(&StaticSecret::from(*private)).to_bytes()),
+/// An X25519 private key as its provider keeps it: taken in once, not at each agreement. Zeroized on drop.
+#[derive(Clone)]
+pub(crate) enum PrivateKey {
+    RustCrypto(StaticSecret),
+    #[cfg(feature = "aws-lc-rs")]
+    AwsLc(Arc<agreement::PrivateKey>),
+}
+
+impl PrivateKey {
+    pub(crate) fn new(provider: Provider, private: &[u8; 32]) -> Option<Self> {
+        match provider {
+            Provider::RustCrypto => Some(Self::RustCrypto(StaticSecret::from(*private))),
             #[cfg(feature = "aws-lc-rs")]
-            Self::AwsLc => {
+            Provider::AwsLc => {
                 let private = agreement::PrivateKey::from_private_key(&agreement::X25519, private).ok()?;
-                private.compute_public_key().ok()?.as_ref().try_into().ok()
+                Some(Self::AwsLc(Arc::new(private)))
             }
         }
     }
 
+    /// The public half.
+    pub(crate) fn public(&self) -> Option<[u8; 32]> {
+        match self {
+            Self::RustCrypto(private) => Some(x25519_dalek::PublicKey::from(private).to_bytes()),
+            #[cfg(feature = "aws-lc-rs")]
+            Self::AwsLc(private) => private.compute_public_key().ok()?.as_ref().try_into().ok(),
+        }
+    }
+
     /// The X25519 agreement; `None` if it is zero, as it is with every low-order point.
-    pub(crate) fn agree(self, private: &[u8; 32], theirs: &[u8; 32]) -> Option<Zeroizing<[u8; 32]>> {
+    pub(crate) fn agree(&self, theirs: &[u8; 32]) -> Option<Zeroizing<[u8; 32]>> {
         let shared = match self {
-            Self::RustCrypto => {
-                let theirs = x25519_dalek::PublicKey::from(*theirs);
-                Zeroizing::new(StaticSecret::from(*private).diffie_hellman(&theirs).to_bytes())
+            Self::RustCrypto(private) => {
+                Zeroizing::new(private.diffie_hellman(&x25519_dalek::PublicKey::from(*theirs)).to_bytes())
             }
             #[cfg(feature = "aws-lc-rs")]
-            Self::AwsLc => {
-                let private = agreement::PrivateKey::from_private_key(&agreement::X25519, private).ok()?;
+            Self::AwsLc(private) => {
                 let theirs = agreement::UnparsedPublicKey::new(&agreement::X25519, theirs);
-                agreement::agree(&private, theirs, (), |shared| shared.try_into().map(Zeroizing::new).map_err(|_| ()))
+                agreement::agree(private, theirs, (), |shared| shared.try_into().map(Zeroizing::new).map_err(|_| ()))
                     .ok()?
             }
         };
@@ -154,7 +170,7 @@ mod tests {
         let mut zero = 0;
         for (test, provider) in tests.flat_map(|t| providers().into_iter().map(move |p| (t.clone(), p))) {
             let [private, public, shared] = [2, 3, 4].map(|n| <[u8; 32]>::try_from(unhex(test[n])).unwrap());
-            let agreed = provider.agree(&private, &public);
+            let agreed = PrivateKey::new(provider, &private).unwrap().agree(&public);
             if test[5].contains("ZeroSharedSecret") {
                 assert!(agreed.is_none(), "{test:?}");
                 assert!(crate::PublicKey::from_bytes(public).is_low_order(), "{test:?}");

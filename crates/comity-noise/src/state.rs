@@ -7,7 +7,7 @@
 //!
 //! snow wipes neither its chaining key nor its working copies; what it was given by this module is wiped.
 
-use crate::provider::{AeadKey, CIPHER_KEY, Provider};
+use crate::provider::{AeadKey, CIPHER_KEY, PrivateKey, Provider};
 use crate::{Error, Pattern, Profile, PublicKey, StaticKey, error};
 use comity_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
@@ -62,7 +62,7 @@ pub(crate) fn build(
         CipherChoice::AESGCM,
         HashChoice::SHA256,
     );
-    let resolver = Resolver { provider, public: key.public(), ephemeral: ephemeral.clone(), skip_empty };
+    let resolver = Resolver { provider, own: key.clone(), ephemeral: ephemeral.clone(), skip_empty };
     let mut builder = Builder::with_resolver(params, Box::new(resolver))
         .prologue(profile.prologue())
         .map_err(error::handshake)?
@@ -117,7 +117,7 @@ pub(crate) fn transcript(state: &HandshakeState) -> Result<[u8; 32], Error> {
 
 struct Resolver {
     provider: Provider,
-    public: PublicKey,
+    own: StaticKey,
     ephemeral: Ephemeral,
     skip_empty: bool,
 }
@@ -130,7 +130,8 @@ impl CryptoResolver for Resolver {
     fn resolve_dh(&self, _: &DHChoice) -> Option<Box<dyn Dh>> {
         Some(Box::new(X25519 {
             provider: self.provider,
-            own: self.public,
+            own: self.own.clone(),
+            key: None,
             private: Zeroizing::default(),
             public: [0; 32],
         }))
@@ -161,8 +162,9 @@ impl Random for OneDraw {
 
 struct X25519 {
     provider: Provider,
-    /// The public half of the static key, so that it is not computed for each handshake.
-    own: PublicKey,
+    /// The static key, so that its public half is not computed for each handshake.
+    own: StaticKey,
+    key: Option<PrivateKey>,
     private: Zeroizing<[u8; 32]>,
     public: [u8; 32],
 }
@@ -184,13 +186,16 @@ impl Dh for X25519 {
     fn set(&mut self, private: &[u8]) {
         if let Ok(private) = private.try_into() {
             self.private = Zeroizing::new(private);
-            self.public = *self.own.as_bytes();
+            self.key = self.own.with(self.provider);
+            self.public = *self.own.public().as_bytes();
         }
     }
 
     fn generate(&mut self, rng: &mut dyn Random) -> Result<(), snow::Error> {
         rng.try_fill_bytes(self.private.as_mut())?;
-        self.public = self.provider.public(&self.private).ok_or(snow::Error::Dh)?;
+        let key = PrivateKey::new(self.provider, &self.private).ok_or(snow::Error::Dh)?;
+        self.public = key.public().ok_or(snow::Error::Dh)?;
+        self.key = Some(key);
         Ok(())
     }
 
@@ -209,7 +214,7 @@ impl Dh for X25519 {
             return Err(snow::Error::Dh);
         }
         let out: &mut [u8; 32] = out.first_chunk_mut().ok_or(snow::Error::Dh)?;
-        *out = *self.provider.agree(&self.private, theirs.as_bytes()).ok_or(snow::Error::Dh)?;
+        *out = *self.key.as_ref().and_then(|key| key.agree(theirs.as_bytes())).ok_or(snow::Error::Dh)?;
         Ok(())
     }
 }

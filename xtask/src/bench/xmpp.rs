@@ -12,7 +12,7 @@ const WACORE: &str = "wacore-binary 0.7";
 pub(super) fn bench(sh: &Shell) -> Result<Vec<Measured>> {
     cmd!(sh, "cargo build --release -p comity-benches --bin bench-xmpp").run()?;
     let mut ours = Side::start(&mut Command::new(target_dir(sh).join("release/bench-xmpp")))?;
-    let mut peer = Side::start(&mut Command::new(peers(sh, false)?.join("peer-xmpp")))?;
+    let mut peer = Side::start(&mut Command::new(super::peers(sh, false)?.join("peer-xmpp")))?;
     let frames = corpus(sh)?;
     let mut stanzas = Vec::new();
     for (name, frame) in &frames {
@@ -46,25 +46,13 @@ pub(super) fn bench(sh: &Shell) -> Result<Vec<Measured>> {
     }
 
     // Its fastest build, for information: it needs features that the stable compiler does not have.
-    let mut simd = Side::start(&mut Command::new(peers(sh, true)?.join("peer-xmpp")))?;
+    let mut simd = Side::start(&mut Command::new(super::peers(sh, true)?.join("peer-xmpp")))?;
     println!("beside its nightly SIMD build:");
     for bench in ["decode_borrowed", "decode_owned", "encode"] {
         let cases = cases(bench, &frames, &mut ours, &mut simd)?;
         println!("  {bench:<20} {:.2}", geomean(cases.iter().map(Case::ratio)));
     }
     Ok(measured)
-}
-
-/// Builds the peers, out of their own lock file, and says where they are.
-fn peers(sh: &Shell, simd: bool) -> Result<std::path::PathBuf> {
-    let target = target_dir(sh).join(if simd { "bench-peers-simd" } else { "bench-peers" });
-    let mut build =
-        cmd!(sh, "cargo build --release --locked --manifest-path benches/peers/Cargo.toml --target-dir {target}");
-    if simd {
-        build = build.args(["--features", "simd"]).env("RUSTC_BOOTSTRAP", "1");
-    }
-    build.run()?;
-    Ok(target.join("release"))
 }
 
 /// The names of the stanzas that are measured.
