@@ -31,7 +31,9 @@ pub struct InitiatorConfig {
     pub key: StaticKey,
     /// By what the server is known.
     pub trust: ServerTrust,
-    /// The server key of an earlier connection. While it is valid the handshake is IK, else XX. Drop it after any error.
+    /// [`Established::server`] of an earlier connection. While it is valid the handshake is IK, else XX. It is the caller
+    /// who sets it to `None` after any error of a handshake that resumed, so that the next connection uses XX; XXfallback
+    /// is no error, and its [`Established::server`] is the new one.
     pub resume: Option<VerifiedServer>,
     /// The value of the edge-routing preamble, if the server gave one.
     pub edge_routing: Option<Bytes>,
