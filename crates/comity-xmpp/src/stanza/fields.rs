@@ -420,7 +420,8 @@ impl FromValue for bool {
 /// Unix seconds.
 impl FromValue for Timestamp {
     fn from_value(value: Value) -> Result<Self, Problem> {
-        u64::from_value(value).map(Self::from_secs)
+        let secs = u64::from_value(value)?;
+        Some(Self::from_secs(secs)).filter(|t| t.as_secs() == secs).ok_or(Problem::Number)
     }
 }
 
