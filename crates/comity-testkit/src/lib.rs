@@ -1,1 +1,3 @@
-//! Test vectors, generators and foreign peers.
+//! What tests share: a third suite for comity-signal ([`olm`]); foreign peers stand under `peers/`.
+
+pub mod olm;
