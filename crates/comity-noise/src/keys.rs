@@ -157,6 +157,8 @@ impl StaticKey {
             Provider::RustCrypto => Some(PrivateKey::RustCrypto(self.secret.clone())),
             #[cfg(feature = "aws-lc-rs")]
             Provider::AwsLc => self.aws_lc.get_or_init(|| PrivateKey::new(provider, self.expose())).clone(),
+            #[cfg(fuzzing)]
+            Provider::Null => PrivateKey::new(provider, self.expose()),
         }
     }
 
