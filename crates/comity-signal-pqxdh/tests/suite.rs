@@ -5,3 +5,4 @@ use comity_signal_pqxdh::Pqxdh;
 comity_signal::suite_tests!(one_to_one; Pqxdh::new());
 comity_signal::suite_tests!(pre_keys; Pqxdh::new());
 comity_signal::suite_tests!(groups; Pqxdh::new());
+comity_signal::suite_tests!(histories; Pqxdh::new(), comity_signal::suite_tests::signal_position);

@@ -3,9 +3,13 @@
 
 use comity_signal::suite_tests::two;
 use comity_signal::{Bundle, Error};
-use comity_testkit::olm::Olm;
+use comity_testkit::olm::{Olm, position};
 
 comity_signal::suite_tests!(one_to_one; Olm);
+comity_signal::suite_tests!(histories; Olm, |message| {
+    let (ratchet_key, counter) = position(message.kind, &message.body).unwrap();
+    [&ratchet_key.as_bytes()[..], &counter.to_be_bytes()].concat()
+});
 
 /// The edge of the subset: no signed pre-key to fall back to.
 #[test]

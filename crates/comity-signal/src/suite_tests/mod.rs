@@ -4,9 +4,11 @@
 //! comity_signal::suite_tests!(one_to_one; MySuite::new());
 //! comity_signal::suite_tests!(pre_keys; MySuite::new());
 //! comity_signal::suite_tests!(groups; MySuite::new());
+//! comity_signal::suite_tests!(histories; MySuite::new(), comity_signal::suite_tests::signal_position);
 //! ```
 //! `one_to_one` asks for what every engine should give; `pre_keys` for Signal's signed and one-time pre-keys; `groups`
-//! for sender keys.
+//! for sender keys; `histories` runs two clients through random histories, and wants to be told what names the message
+//! key of a body. A history that fails shows its seed, for [`history`].
 #![allow(
     missing_docs,
     clippy::missing_errors_doc,
@@ -19,6 +21,7 @@
 )]
 
 mod groups;
+mod histories;
 mod one_to_one;
 mod pre_keys;
 
@@ -32,6 +35,7 @@ use rand_core::{TryCryptoRng, TryRng};
 use sha2::{Digest, Sha256};
 
 pub use groups::*;
+pub use histories::*;
 pub use one_to_one::*;
 pub use pre_keys::*;
 
@@ -114,11 +118,16 @@ impl End {
         let records = end.load(&[account_key()]);
         let (_, batch) = Account::generate(&records, &end.suites, end.now, &mut end.rng).unwrap();
         end.commit(&batch).unwrap();
-        let records = end.load(&[account_key()]);
-        let (keys, batch) = Account::new_pre_keys(&records, one_time, &mut end.rng).unwrap();
-        end.commit(&batch).unwrap();
-        end.one_time = keys;
+        end.upload(one_time);
         end
+    }
+
+    /// Gives the server `one_time` more one-time pre-keys.
+    pub fn upload(&mut self, one_time: usize) {
+        let records = self.load(&[account_key()]);
+        let (keys, batch) = Account::new_pre_keys(&records, one_time, &mut self.rng).unwrap();
+        self.commit(&batch).unwrap();
+        self.one_time.extend(keys);
     }
 
     pub fn load(&self, keys: &[RecordKey]) -> Records {
@@ -234,7 +243,7 @@ pub fn flipped(message: &Encrypted, at: usize, bit: u8) -> Encrypted {
     Encrypted { body: body.into(), ..message.clone() }
 }
 
-/// Generates the generic tests of a group (`one_to_one`, `pre_keys`, `groups`) for a suite.
+/// Generates the generic tests of a group (`one_to_one`, `pre_keys`, `groups`, `histories`) for a suite.
 #[macro_export]
 macro_rules! suite_tests {
     (@each $suite:expr; $($name:ident)*) => {
@@ -252,6 +261,12 @@ macro_rules! suite_tests {
     (pre_keys; $suite:expr) => {
         $crate::suite_tests!(@each $suite; without_one_time_key one_time_keys_are_used_once_and_only_on_success
             the_outer_identity_is_bound bad_bundles_are_refused low_order_keys_are_refused signed_pre_key_rotation);
+    };
+    (histories; $suite:expr, $position:expr) => {
+        #[test]
+        fn histories() {
+            $crate::suite_tests::histories(&$crate::Suites::new().with($suite), $position);
+        }
     };
     (groups; $suite:expr) => {
         $crate::suite_tests!(@each $suite; sender_keys sender_keys_count_on sender_keys_are_bound_to_identity);
