@@ -33,7 +33,8 @@ fn steps(sh: &Shell, totals: &mut Option<String>) -> Result {
         demo::run(sh, "debug", &["--json"])
     })?;
     step("foreign peers", || interop::interop(sh, "all"))?;
-    step("fuzz targets", || fuzz::build(sh))
+    step("fuzz targets", || fuzz::build(sh))?;
+    step("fuzz seeds", || fuzz::seeds(sh))
 }
 
 /// The README promises `cargo xtask test`; so that is what runs.

@@ -46,6 +46,16 @@ pub(crate) fn build(sh: &Shell) -> Result {
     Ok(())
 }
 
+/// Runs every seed through its target as it was built, sanitizer and all.
+pub(crate) fn seeds(sh: &Shell) -> Result {
+    let tool = tool(sh)?;
+    for target in targets(sh)? {
+        let seeds = format!("fuzz/seeds/{target}");
+        cmd!(sh, "{tool} run {target} {seeds} -- -runs=0").env("RUSTC_BOOTSTRAP", "1").quiet().ignore_stderr().run()?;
+    }
+    Ok(())
+}
+
 /// Runs every seed through its target, by the ordinary test that does so; those of the differential targets by the test
 /// beside them, for only their own lock file has the decoders to compare with.
 fn replay(sh: &Shell) -> Result {

@@ -136,6 +136,9 @@ impl Jid {
     /// As [`Jid::new`].
     #[inline]
     pub fn interop(integrator: u16, user: &str, device: u16) -> Result<Self, IdError> {
+        if integrator == 0 {
+            return Ok(Self::new(user, Server::Interop)?.with_device(device)); // the user may name one
+        }
         if !is_user(user) {
             return Err(IdError::Jid);
         }

@@ -31,6 +31,9 @@ pub enum Error {
         /// Its value.
         max: usize,
     },
+    /// A tree to be written has a node or an attribute without a name, which no reader takes.
+    #[error("a node or attribute has no name (PROTOCOL §6.1)")]
+    EmptyName,
     /// The tree is well-formed but not the stanza it was read as.
     #[error(transparent)]
     Stanza(#[from] StanzaError),
@@ -42,6 +45,7 @@ impl Error {
         match self {
             Self::Binary { .. } | Self::Xml { .. } | Self::Stanza(_) => ErrorKind::PeerMisbehaved,
             Self::Limit { .. } => ErrorKind::LimitExceeded,
+            Self::EmptyName => ErrorKind::ApiMisuse,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! What once went wrong, each as its smallest input.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+use bytes::BytesMut;
+use comity_core::Jid;
 use comity_xmpp::stanza::{Integrators, Iq, Problem, Receipt};
-use comity_xmpp::{Limits, Node, xml};
+use comity_xmpp::{EncodeOptions, Error, Limits, Node, encode, xml};
 
 /// Text that stood in an `<integrator>` was lost to the `<features>` that is written beside what was read.
 #[test]
@@ -32,4 +34,23 @@ fn times_are_held_to_their_range() {
     let error = receipt(u64::MAX).unwrap_err();
     assert_eq!((&*error.path, error.problem), ("receipt@t", Problem::Number));
     assert_eq!(receipt(u64::MAX / 1000).unwrap().t.unwrap().as_secs(), u64::MAX / 1000);
+}
+
+/// A nameless node or attribute was written, and no reader took it.
+#[test]
+fn names_are_written() {
+    for node in [Node::new(""), Node::new("a").with_attr("", "b"), Node::new("a").with_child(Node::new(""))] {
+        let mut out = BytesMut::new();
+        assert_eq!(encode(&node, &mut out, &EncodeOptions::default()), Err(Error::EmptyName));
+        assert!(out.is_empty());
+        assert_eq!(xml::to_string(&node), Err(Error::EmptyName));
+    }
+}
+
+/// An integrator in the user of a JID whose own field has none was another identity than the one that it printed as.
+#[test]
+fn one_identity_for_both_ways_to_name_an_integrator() {
+    let jid = Jid::interop(0, "5-7", 3).unwrap();
+    assert_eq!((jid.integrator(), jid.user(), jid.device()), (5, "7", 3));
+    assert_eq!(jid.to_string().parse::<Jid>().unwrap(), jid);
 }

@@ -33,7 +33,7 @@ impl Default for EncodeOptions {
 ///
 /// # Errors
 /// [`Error::Limit`] if the tree is nested deeper than [`MAX_DEPTH_CEILING`], a node has more than [`MAX_ATTRS`]
-/// attributes or 65 535 children, or the frame would exceed [`MAX_FRAME_LEN`].
+/// attributes or 65 535 children, or the frame would exceed [`MAX_FRAME_LEN`]; [`Error::EmptyName`].
 pub fn encode(node: &Node, out: &mut BytesMut, options: &EncodeOptions) -> Result<(), Error> {
     let start = out.len();
     let result = encode_at(node, out, options, start);
@@ -88,9 +88,9 @@ impl Writer<'_> {
             Content::Text(text) => text.is_empty(),
         };
         self.list(1 + 2 * attrs.len() + usize::from(!empty))?;
-        self.text(node.tag_text())?;
+        self.name(node.tag_text())?;
         for attr in attrs {
-            self.text(&attr.name)?;
+            self.name(&attr.name)?;
             match &attr.value {
                 Value::Str(text) => self.value(text)?,
                 Value::Jid(jid) => self.jid(jid)?,
@@ -132,6 +132,17 @@ impl Writer<'_> {
                 self.put([tag::DICTIONARY_0 + dictionary, index]);
             }
         }
+    }
+
+    /// A tag or an attribute's name.
+    #[inline]
+    fn name(&mut self, name: &Text) -> Result<(), Error> {
+        match name.known_token() {
+            Some(token) => self.token(token),
+            None if name.is_empty() => return Err(Error::EmptyName),
+            None => self.str(name)?,
+        }
+        Ok(())
     }
 
     #[inline]

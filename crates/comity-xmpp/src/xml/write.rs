@@ -22,7 +22,7 @@ pub fn to_string(node: &Node) -> Result<String, Error> {
 /// Appends the stanza as XML text. After an error `out` is as before.
 ///
 /// # Errors
-/// [`Error::Limit`] if the tree is nested deeper than [`MAX_DEPTH_CEILING`].
+/// [`Error::Limit`] if the tree is nested deeper than [`MAX_DEPTH_CEILING`]; [`Error::EmptyName`].
 pub fn write(node: &Node, out: &mut String) -> Result<(), Error> {
     let start = out.len();
     let mut writer = Writer { out, control: false, stream: false, root_end: None };
@@ -56,6 +56,9 @@ impl Writer<'_> {
     fn node(&mut self, node: &Node, depth: usize) -> Result<(), Error> {
         if depth > MAX_DEPTH_CEILING {
             return Err(Error::Limit { what: Limited::Depth, max: MAX_DEPTH_CEILING });
+        }
+        if node.tag().is_empty() || node.attrs().iter().any(|attr| attr.name.is_empty()) {
+            return Err(Error::EmptyName);
         }
         let stream = node.tag().strip_prefix("stream:").is_some_and(is_ncname);
         self.stream |= stream;
