@@ -383,8 +383,8 @@ fn load_pre_keys(records: &Records, initial: Option<&Initial>) -> Result<(PreKey
     Ok((keys, signed))
 }
 
-/// Deletes the one-time pre-keys that a new session used. A message without one is remembered, and refused when it
-/// comes again after its session is gone.
+/// Deletes the one-time pre-keys that a new session used. A session begun without one is remembered by its base key: its
+/// messages do not begin it again once it is gone.
 fn use_up(
     records: &Records,
     initial: &Initial,
@@ -395,7 +395,8 @@ fn use_up(
         batch.delete(records.get(&pre_key_key(id))?);
     } else if let (Some(id), Some(signed)) = (initial.signed, signed) {
         if signed.was_used(&initial.base_key) {
-            return Err(Error::Duplicate);
+            // This message, or another of that session: only a retry can tell, and it brings the keys for a new session.
+            return Err(Error::NoSession);
         }
         signed.remember(initial.base_key);
         batch.put(records.get(&signed_pre_key_key(id))?, signed.encode());

@@ -503,10 +503,12 @@ impl World {
                     self.answer_retry(side, 0, Fault::None);
                 }
             }
-            if [0, 1]
-                .iter()
-                .all(|side| self.mailbox[*side].is_empty() && self.ids(*side, RecordKind::Outbox).is_empty())
-            {
+            let quiet = |side: usize| {
+                self.mailbox[side].is_empty()
+                    && self.retries[side].is_empty()
+                    && self.ids(side, RecordKind::Outbox).is_empty()
+            };
+            if quiet(0) && quiet(1) {
                 return;
             }
         }

@@ -1,10 +1,11 @@
 //! What every engine should give between two ends.
 
 use super::{End, TestRng, flipped, talking, two};
-use crate::{
-    Address, EncKind, Encrypted, Error, IdentityPolicy, Suite, decrypt, encrypt, keys_for_decrypt, keys_for_encrypt,
-};
+use crate::{Address, EncKind, Encrypted, Error, IdentityPolicy, Suite, encrypt, keys_for_encrypt};
+use comity_core::StoreError;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Barrier, Mutex};
 
 pub fn both_directions(suite: impl Suite + 'static) {
     let (mut a, mut b) = talking(suite);
@@ -191,64 +192,72 @@ pub fn crashes_lose_nothing_and_repeat_nothing(suite: impl Suite + 'static) {
     }
 }
 
-/// 64 threads on one address, each loading, working and committing without a lock around it: a stale commit changes
-/// nothing and the work is done again. All messages open, each once.
+/// 64 threads on one address over one store, half of them sending and half receiving. None holds a lock: a commit that
+/// comes too late fails, and its work is done again. All messages arrive, each once, and none shares
+/// its key: the second of two under one key would be a duplicate.
 pub fn sixty_four_at_once(suite: impl Suite + 'static) {
-    use std::sync::Mutex;
-    let (a, b) = talking(suite);
+    const HALF: u8 = 32; // Engines keep at least 40 skipped keys.
+    let (mut a, mut b) = talking(suite);
     let (alice, bob) = (a.address.clone(), b.address.clone());
-    let (suites, now) = (a.suites.clone(), a.now);
-    let (a, b) = (Mutex::new(a), Mutex::new(b));
-    let sent = Mutex::new(Vec::new());
-    // Engines keep at least 40 skipped keys: 32 messages under way at most.
-    for round in 0..2_u8 {
-        std::thread::scope(|scope| {
-            for i in 0..32_u8 {
-                let (a, sent, suites, bob) = (&a, &sent, &suites, &bob);
-                scope.spawn(move || {
-                    loop {
-                        let records = a.lock().unwrap().load(&keys_for_encrypt(bob));
-                        let mut rng = TestRng::new(u64::from(i) + 100);
-                        let (m, batch) = encrypt(&records, suites, bob, &[round, i], now, &mut rng).unwrap();
-                        if a.lock().unwrap().commit(&batch).is_ok() {
-                            sent.lock().unwrap().push(m);
-                            break;
-                        }
+    for round in 0..3 {
+        let incoming: Vec<_> = (0..HALF).map(|i| b.encrypt(&alice, &[round, i]).unwrap()).collect();
+        let (sent, got) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        let conflicts = AtomicU32::new(0);
+        let start = Barrier::new(2 * usize::from(HALF));
+        let work = |i: u8, message: Option<&Encrypted>| {
+            let seed = 100 + 64 * u64::from(round) + 2 * u64::from(i) + u64::from(message.is_some());
+            // A handle on the same store, as of another task or process.
+            let mut task = End { rng: TestRng::new(seed), store: a.store.clone(), ..a.clone() };
+            let mut met = false;
+            loop {
+                let (done, batch) = if let Some(message) = message {
+                    match task.try_decrypt(&bob, message) {
+                        Ok((out, batch)) => ((None, out.plaintext.to_vec()), batch),
+                        Err(error) => panic!("{error:?}"),
                     }
-                });
+                } else {
+                    let records = task.load(&keys_for_encrypt(&bob));
+                    let done = encrypt(&records, &task.suites, &bob, &[round, i], task.now, &mut task.rng);
+                    let (message, batch) = done.unwrap();
+                    ((Some(message), vec![round, i]), batch)
+                };
+                if !met {
+                    // All work on the same records: one of the first commits gets through.
+                    start.wait();
+                    met = true;
+                }
+                match task.commit(&batch) {
+                    Ok(()) => {
+                        match done {
+                            (Some(message), text) => sent.lock().unwrap().push((message, text)),
+                            (None, text) => got.lock().unwrap().push(text),
+                        }
+                        break;
+                    }
+                    Err(error) => assert_eq!(error, StoreError::Conflict),
+                }
+                conflicts.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        std::thread::scope(|scope| {
+            let work = &work;
+            for (i, message) in (0..HALF).zip(&incoming) {
+                scope.spawn(move || work(i, None));
+                scope.spawn(move || work(i, Some(message)));
             }
         });
-        let messages = std::mem::take(&mut *sent.lock().unwrap());
-        let got = Mutex::new(Vec::new());
-        // Each message by two threads: one of them is too late.
-        std::thread::scope(|scope| {
-            for m in messages.iter().chain(&messages) {
-                let (b, got, suites, alice) = (&b, &got, &suites, &alice);
-                scope.spawn(move || {
-                    loop {
-                        let keys = keys_for_decrypt(suites, alice, m.kind, &m.body).unwrap();
-                        let records = b.lock().unwrap().load(&keys);
-                        let mut rng = TestRng::new(7);
-                        let policy = IdentityPolicy::AcceptAndTell;
-                        match decrypt(&records, suites, policy, alice, m.kind, &m.body, now, &mut rng) {
-                            Ok((out, batch)) => {
-                                if b.lock().unwrap().commit(&batch).is_ok() {
-                                    got.lock().unwrap().push(out.plaintext.to_vec());
-                                    break;
-                                }
-                            }
-                            Err(error) => {
-                                assert!(matches!(error, Error::Duplicate | Error::NotAuthentic), "{error:?}");
-                                break;
-                            }
-                        }
-                    }
-                });
-            }
-        });
+        for message in &incoming {
+            assert!(matches!(a.refuses(&bob, message), Error::Duplicate | Error::NotAuthentic));
+        }
         let mut got = got.into_inner().unwrap();
         got.sort();
-        assert_eq!(got, (0..32).map(|i| vec![round, i]).collect::<Vec<_>>());
+        assert_eq!(got, (0..HALF).map(|i| vec![round, i]).collect::<Vec<_>>(), "each once");
+        let sent = sent.into_inner().unwrap();
+        assert_eq!(sent.len(), usize::from(HALF));
+        for (message, text) in &sent {
+            b.opens(&alice, message, text);
+        }
+        assert!(conflicts.into_inner() >= 63, "all but one came too late at first");
     }
 }
 
