@@ -21,7 +21,7 @@ use bytes::Bytes;
 use comity_core::CryptoRng;
 use comity_signal::{Bundle, Context, EncKind, Error, Initial, Opened, PqKeyPair, PreKeys, Sealed, State, Suite, wire};
 use convert::error;
-use engine::{Identity, Keys, Rng, SenderKeys, Sessions, address, run};
+use engine::{Identity, Keys, Rng, SenderKeys, Sessions, address, guard, run};
 use libsignal_protocol as ls;
 use sha2::{Digest, Sha256};
 pub use shape::pq_ratchet_well_formed;
@@ -94,12 +94,14 @@ impl Suite for Pqxdh {
         bundle: &Bundle,
         rng: &mut dyn CryptoRng,
     ) -> Result<State, Error> {
-        let mut sessions = Sessions::load(session)?;
-        let mut identity = Identity::new(context)?;
-        let (bundle, address) = (convert::bundle(bundle)?, address()?);
-        let now = convert::time(context.now);
-        run(ls::process_prekey_bundle(&address, &mut sessions, &mut identity, &bundle, now, &mut Rng(rng)))?;
-        sessions.finish()
+        guard(|| {
+            let mut sessions = Sessions::load(session)?;
+            let mut identity = Identity::new(context)?;
+            let (bundle, address) = (convert::bundle(bundle)?, address()?);
+            let now = convert::time(context.now);
+            run(ls::process_prekey_bundle(&address, &mut sessions, &mut identity, &bundle, now, &mut Rng(rng)))?;
+            sessions.finish()
+        })
     }
 
     fn encrypt(
@@ -109,17 +111,19 @@ impl Suite for Pqxdh {
         plaintext: &[u8],
         rng: &mut dyn CryptoRng,
     ) -> Result<Sealed, Error> {
-        let mut sessions = Sessions::load(Some(session))?;
-        let mut identity = Identity::new(context)?;
-        let (address, now) = (address()?, convert::time(context.now));
-        let mut rng = Rng(rng);
-        let message = run(ls::message_encrypt(plaintext, &address, &mut sessions, &mut identity, now, &mut rng))?;
-        let kind = match message {
-            ls::CiphertextMessage::PreKeySignalMessage(_) => EncKind::Pkmsg,
-            ls::CiphertextMessage::SignalMessage(_) => EncKind::Msg,
-            _ => return Err(Error::Engine("kind of message")),
-        };
-        Ok(Sealed { kind, body: Bytes::copy_from_slice(message.serialize()), session: sessions.finish()? })
+        guard(|| {
+            let mut sessions = Sessions::load(Some(session))?;
+            let mut identity = Identity::new(context)?;
+            let (address, now) = (address()?, convert::time(context.now));
+            let mut rng = Rng(rng);
+            let message = run(ls::message_encrypt(plaintext, &address, &mut sessions, &mut identity, now, &mut rng))?;
+            let kind = match message {
+                ls::CiphertextMessage::PreKeySignalMessage(_) => EncKind::Pkmsg,
+                ls::CiphertextMessage::SignalMessage(_) => EncKind::Msg,
+                _ => return Err(Error::Engine("kind of message")),
+            };
+            Ok(Sealed { kind, body: Bytes::copy_from_slice(message.serialize()), session: sessions.finish()? })
+        })
     }
 
     fn decrypt(
@@ -131,47 +135,54 @@ impl Suite for Pqxdh {
         body: &[u8],
         rng: &mut dyn CryptoRng,
     ) -> Result<Opened, Error> {
-        // The caller has inspected it; a panic in the engine is worth the second look.
-        self.inspect(kind, body)?;
-        let message = match kind {
-            EncKind::Pkmsg => ls::CiphertextMessage::PreKeySignalMessage(body.try_into().map_err(error)?),
-            EncKind::Msg => ls::CiphertextMessage::SignalMessage(body.try_into().map_err(error)?),
-            EncKind::Skmsg => return Err(Error::Misuse("a skmsg is for group_decrypt")),
-        };
-        let mut sessions = Sessions::load(session)?;
-        let mut identity = Identity::new(context)?;
-        let signed = Keys::new(keys)?;
-        let (mut one_time, mut pq) = (signed.clone(), signed.clone());
-        let address = address()?;
-        let mut rng = Rng(rng);
-        let plaintext = run(ls::message_decrypt(
-            &message,
-            &address,
-            &mut sessions,
-            &mut identity,
-            &mut one_time,
-            &signed,
-            &mut pq,
-            &mut rng,
-        ))?;
-        Ok(Opened {
-            plaintext: Zeroizing::new(plaintext),
-            identity: sessions.identity()?,
-            session: sessions.finish()?,
-            new_session: signed.was_asked(),
+        guard(|| {
+            // The caller has inspected it; a panic in the engine is worth the second look.
+            self.inspect(kind, body)?;
+            wire::inspect(VERSION, kind, body)?.1.check_sender(context.peer)?;
+            let message = match kind {
+                EncKind::Pkmsg => ls::CiphertextMessage::PreKeySignalMessage(body.try_into().map_err(error)?),
+                EncKind::Msg => ls::CiphertextMessage::SignalMessage(body.try_into().map_err(error)?),
+                EncKind::Skmsg => return Err(Error::Misuse("a skmsg is for group_decrypt")),
+            };
+            let mut sessions = Sessions::load(session)?;
+            let mut identity = Identity::new(context)?;
+            let signed = Keys::new(keys)?;
+            let (mut one_time, mut pq) = (signed.clone(), signed.clone());
+            let address = address()?;
+            let mut rng = Rng(rng);
+            let plaintext = run(ls::message_decrypt(
+                &message,
+                &address,
+                &mut sessions,
+                &mut identity,
+                &mut one_time,
+                &signed,
+                &mut pq,
+                &mut rng,
+            ))?;
+            Ok(Opened {
+                plaintext: Zeroizing::new(plaintext),
+                identity: sessions.identity()?,
+                session: sessions.finish()?,
+                new_session: signed.was_asked(),
+            })
         })
     }
 
     fn archive(&self, session: &[u8]) -> Result<State, Error> {
-        let mut sessions = Sessions::load(Some(session))?;
-        sessions.archive()?;
-        sessions.finish()
+        guard(|| {
+            let mut sessions = Sessions::load(Some(session))?;
+            sessions.archive()?;
+            sessions.finish()
+        })
     }
 
     fn generate_pq(&self, rng: &mut dyn CryptoRng) -> Result<Option<PqKeyPair>, Error> {
-        let pair = engine::guard(|| ls::kem::KeyPair::generate(ls::kem::KeyType::Kyber1024, &mut Rng(rng)))?;
-        let secret = Zeroizing::new(pair.secret_key.serialize().into_vec());
-        Ok(Some(PqKeyPair { public: pair.public_key.serialize().into_vec().into(), secret }))
+        guard(|| {
+            let pair = ls::kem::KeyPair::generate(ls::kem::KeyType::Kyber1024, &mut Rng(rng));
+            let secret = Zeroizing::new(pair.secret_key.serialize().into_vec());
+            Ok(Some(PqKeyPair { public: pair.public_key.serialize().into_vec().into(), secret }))
+        })
     }
 
     fn owns_distribution(&self, distribution: &[u8]) -> bool {
@@ -180,33 +191,39 @@ impl Suite for Pqxdh {
     }
 
     fn group_create(&self, group: &str, rng: &mut dyn CryptoRng) -> Result<(State, Bytes), Error> {
-        let id = distribution_id(group);
-        let mut keys = SenderKeys::load(None, id)?;
-        let (address, mut rng) = (address()?, Rng(rng));
-        let message = run(ls::create_sender_key_distribution_message(&address, id, &mut keys, &mut rng))?;
-        Ok((keys.finish()?, Bytes::copy_from_slice(message.serialized())))
+        guard(|| {
+            let id = distribution_id(group);
+            let mut keys = SenderKeys::load(None, id)?;
+            let (address, mut rng) = (address()?, Rng(rng));
+            let message = run(ls::create_sender_key_distribution_message(&address, id, &mut keys, &mut rng))?;
+            Ok((keys.finish()?, Bytes::copy_from_slice(message.serialized())))
+        })
     }
 
     fn group_distribution(&self, group: &str, state: &[u8]) -> Result<Bytes, Error> {
-        let id = distribution_id(group);
-        let mut keys = SenderKeys::load(Some(state), id)?;
-        let (address, mut none) = (address()?, engine::NoRng);
-        let mut rng = Rng(&mut none);
-        let message = run(ls::create_sender_key_distribution_message(&address, id, &mut keys, &mut rng))?;
-        Ok(Bytes::copy_from_slice(message.serialized()))
+        guard(|| {
+            let id = distribution_id(group);
+            let mut keys = SenderKeys::load(Some(state), id)?;
+            let (address, mut none) = (address()?, engine::NoRng);
+            let mut rng = Rng(&mut none);
+            let message = run(ls::create_sender_key_distribution_message(&address, id, &mut keys, &mut rng))?;
+            Ok(Bytes::copy_from_slice(message.serialized()))
+        })
     }
 
     fn group_process(&self, group: &str, state: Option<&[u8]>, distribution: &[u8]) -> Result<State, Error> {
-        wire::check_distribution(distribution, 2)?;
-        let message: ls::SenderKeyDistributionMessage = distribution.try_into().map_err(error)?;
-        let id = distribution_id(group);
-        if message.distribution_id().map_err(error)? != id {
-            return Err(Error::Malformed("distribution for another group"));
-        }
-        let mut keys = SenderKeys::load(state, id)?;
-        let address = address()?;
-        run(ls::process_sender_key_distribution_message(&address, &message, &mut keys))?;
-        keys.finish()
+        guard(|| {
+            wire::check_distribution(distribution, 2)?;
+            let message: ls::SenderKeyDistributionMessage = distribution.try_into().map_err(error)?;
+            let id = distribution_id(group);
+            if message.distribution_id().map_err(error)? != id {
+                return Err(Error::Malformed("distribution for another group"));
+            }
+            let mut keys = SenderKeys::load(state, id)?;
+            let address = address()?;
+            run(ls::process_sender_key_distribution_message(&address, &message, &mut keys))?;
+            keys.finish()
+        })
     }
 
     fn group_encrypt(
@@ -216,18 +233,22 @@ impl Suite for Pqxdh {
         plaintext: &[u8],
         rng: &mut dyn CryptoRng,
     ) -> Result<(Bytes, State), Error> {
-        let id = distribution_id(group);
-        let mut keys = SenderKeys::load(Some(state), id)?;
-        let (address, mut rng) = (address()?, Rng(rng));
-        let message = run(ls::group_encrypt(&mut keys, &address, id, plaintext, &mut rng))?;
-        Ok((Bytes::copy_from_slice(message.serialized()), keys.finish()?))
+        guard(|| {
+            let id = distribution_id(group);
+            let mut keys = SenderKeys::load(Some(state), id)?;
+            let (address, mut rng) = (address()?, Rng(rng));
+            let message = run(ls::group_encrypt(&mut keys, &address, id, plaintext, &mut rng))?;
+            Ok((Bytes::copy_from_slice(message.serialized()), keys.finish()?))
+        })
     }
 
     fn group_decrypt(&self, group: &str, state: &[u8], body: &[u8]) -> Result<(Zeroizing<Vec<u8>>, State), Error> {
-        let mut keys = SenderKeys::load(Some(state), distribution_id(group))?;
-        let address = address()?;
-        let plaintext = run(ls::group_decrypt(body, &mut keys, &address))?;
-        Ok((Zeroizing::new(plaintext), keys.finish()?))
+        guard(|| {
+            let mut keys = SenderKeys::load(Some(state), distribution_id(group))?;
+            let address = address()?;
+            let plaintext = run(ls::group_decrypt(body, &mut keys, &address))?;
+            Ok((Zeroizing::new(plaintext), keys.finish()?))
+        })
     }
 }
 

@@ -23,17 +23,19 @@ use zeroize::Zeroizing;
 static BUILT_IN_CRYPTO: LazyLock<bool> =
     LazyLock::new(|| wacore_libsignal::crypto::set_crypto_provider(RustCryptoProvider).is_ok());
 
-/// Runs an engine call. Its stores are in memory, so that it is ready at the first poll; a panic ends here.
+/// Runs an operation; a panic of the engine ends here, and with it the operation: nothing of its state is kept.
+pub(crate) fn guard<T>(operation: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(operation)).unwrap_or(Err(Error::Engine("panic in wacore-libsignal")))
+}
+
+/// Runs an engine call. Its stores are in memory, so that it is ready at the first poll.
 pub(crate) fn run<T>(call: impl Future<Output = EngineResult<T>>) -> Result<T, Error> {
     if !*BUILT_IN_CRYPTO {
         return Err(Error::Engine("crypto provider replaced"));
     }
-    let polled =
-        catch_unwind(AssertUnwindSafe(|| pin!(call).poll(&mut core::task::Context::from_waker(Waker::noop()))));
-    match polled {
-        Ok(Poll::Ready(result)) => result.map_err(error),
-        Ok(Poll::Pending) => Err(Error::Engine("a call that waits")),
-        Err(_) => Err(Error::Engine("panic in wacore-libsignal")),
+    match pin!(call).poll(&mut core::task::Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result.map_err(error),
+        Poll::Pending => Err(Error::Engine("a call that waits")),
     }
 }
 
@@ -247,3 +249,17 @@ impl rand_core::TryRng for NoRng {
 }
 
 impl rand_core::TryCryptoRng for NoRng {}
+
+#[cfg(test)]
+#[allow(clippy::panic, reason = "test code")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_engine_ends_at_the_adapter() {
+        std::panic::set_hook(Box::new(|_| {}));
+        let call = async { if true { panic!("as the engine might") } else { Ok(()) } };
+        assert_eq!(guard(|| run(call)), Err(Error::Engine("panic in wacore-libsignal")));
+        assert_eq!(run(core::future::pending::<EngineResult<()>>()), Err(Error::Engine("a call that waits")));
+    }
+}

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use comity_core::CryptoRng;
 use comity_signal::{Bundle, Context, EncKind, Error, Initial, Opened, PreKeys, PublicKey, Sealed, State, Suite, wire};
 use convert::{error, from_key};
-use engine::{Identity, Keys, SenderKeys, Sessions, run};
+use engine::{Identity, Keys, SenderKeys, Sessions, guard, run};
 use wacore_libsignal::protocol as ws;
 use zeroize::Zeroizing;
 
@@ -52,15 +52,24 @@ impl Suite for X3dh {
         bundle: &Bundle,
         rng: &mut dyn CryptoRng,
     ) -> Result<State, Error> {
-        let mut sessions = Sessions::load(session)?;
-        let mut identity = Identity::new(context)?;
-        let bundle = convert::bundle(bundle)?;
-        let mut rng = rng;
-        run(async {
-            ws::process_prekey_bundle(&inside(), &mut sessions, &mut identity, &bundle, &mut rng, ws::UsePQRatchet::No)
+        guard(|| {
+            let mut sessions = Sessions::load(session)?;
+            let mut identity = Identity::new(context)?;
+            let bundle = convert::bundle(bundle)?;
+            let mut rng = rng;
+            run(async {
+                ws::process_prekey_bundle(
+                    &inside(),
+                    &mut sessions,
+                    &mut identity,
+                    &bundle,
+                    &mut rng,
+                    ws::UsePQRatchet::No,
+                )
                 .await
-        })?;
-        sessions.finish()
+            })?;
+            sessions.finish()
+        })
     }
 
     fn encrypt(
@@ -70,15 +79,17 @@ impl Suite for X3dh {
         plaintext: &[u8],
         _rng: &mut dyn CryptoRng,
     ) -> Result<Sealed, Error> {
-        let mut sessions = Sessions::load(Some(session))?;
-        let mut identity = Identity::new(context)?;
-        let message = run(async { ws::message_encrypt(plaintext, &inside(), &mut sessions, &mut identity).await })?;
-        let kind = match message {
-            ws::CiphertextMessage::PreKeySignalMessage(_) => EncKind::Pkmsg,
-            ws::CiphertextMessage::SignalMessage(_) => EncKind::Msg,
-            _ => return Err(Error::Engine("kind of message")),
-        };
-        Ok(Sealed { kind, body: Bytes::copy_from_slice(message.serialize()), session: sessions.finish()? })
+        guard(|| {
+            let mut sessions = Sessions::load(Some(session))?;
+            let mut identity = Identity::new(context)?;
+            let message = run(async { ws::message_encrypt(plaintext, &inside(), &mut sessions, &mut identity).await })?;
+            let kind = match message {
+                ws::CiphertextMessage::PreKeySignalMessage(_) => EncKind::Pkmsg,
+                ws::CiphertextMessage::SignalMessage(_) => EncKind::Msg,
+                _ => return Err(Error::Engine("kind of message")),
+            };
+            Ok(Sealed { kind, body: Bytes::copy_from_slice(message.serialize()), session: sessions.finish()? })
+        })
     }
 
     fn decrypt(
@@ -90,42 +101,47 @@ impl Suite for X3dh {
         body: &[u8],
         rng: &mut dyn CryptoRng,
     ) -> Result<Opened, Error> {
-        let message = match kind {
-            EncKind::Pkmsg => ws::CiphertextMessage::PreKeySignalMessage(body.try_into().map_err(error)?),
-            EncKind::Msg => ws::CiphertextMessage::SignalMessage(body.try_into().map_err(error)?),
-            EncKind::Skmsg => return Err(Error::Misuse("a skmsg is for group_decrypt")),
-        };
-        let mut sessions = Sessions::load(session)?;
-        let mut identity = Identity::new(context)?;
-        let signed = Keys::new(keys)?;
-        let mut one_time = signed.clone();
-        let mut rng = rng;
-        let result = run(async {
-            ws::message_decrypt(
-                &message,
-                &inside(),
-                &mut sessions,
-                &mut identity,
-                &mut one_time,
-                &signed,
-                &mut rng,
-                ws::UsePQRatchet::No,
-            )
-            .await
-        })?;
-        let opened_under = sessions.identity()?;
-        Ok(Opened {
-            plaintext: Zeroizing::new(result.plaintext),
-            session: sessions.finish()?,
-            identity: opened_under,
-            new_session: signed.was_asked(),
+        guard(|| {
+            wire::inspect(VERSION, kind, body)?.1.check_sender(context.peer)?;
+            let message = match kind {
+                EncKind::Pkmsg => ws::CiphertextMessage::PreKeySignalMessage(body.try_into().map_err(error)?),
+                EncKind::Msg => ws::CiphertextMessage::SignalMessage(body.try_into().map_err(error)?),
+                EncKind::Skmsg => return Err(Error::Misuse("a skmsg is for group_decrypt")),
+            };
+            let mut sessions = Sessions::load(session)?;
+            let mut identity = Identity::new(context)?;
+            let signed = Keys::new(keys)?;
+            let mut one_time = signed.clone();
+            let mut rng = rng;
+            let result = run(async {
+                ws::message_decrypt(
+                    &message,
+                    &inside(),
+                    &mut sessions,
+                    &mut identity,
+                    &mut one_time,
+                    &signed,
+                    &mut rng,
+                    ws::UsePQRatchet::No,
+                )
+                .await
+            })?;
+            let opened_under = sessions.identity()?;
+            Ok(Opened {
+                plaintext: Zeroizing::new(result.plaintext),
+                session: sessions.finish()?,
+                identity: opened_under,
+                new_session: signed.was_asked(),
+            })
         })
     }
 
     fn archive(&self, session: &[u8]) -> Result<State, Error> {
-        let mut sessions = Sessions::load(Some(session))?;
-        sessions.archive()?;
-        sessions.finish()
+        guard(|| {
+            let mut sessions = Sessions::load(Some(session))?;
+            sessions.archive()?;
+            sessions.finish()
+        })
     }
 
     fn owns_distribution(&self, distribution: &[u8]) -> bool {
@@ -134,27 +150,33 @@ impl Suite for X3dh {
     }
 
     fn group_create(&self, group: &str, rng: &mut dyn CryptoRng) -> Result<(State, Bytes), Error> {
-        let mut keys = SenderKeys::load(None)?;
-        let mut rng = rng;
-        let message =
-            run(async { ws::create_sender_key_distribution_message(&name(group), &mut keys, &mut rng).await })?;
-        Ok((keys.finish()?, Bytes::copy_from_slice(message.serialized())))
+        guard(|| {
+            let mut keys = SenderKeys::load(None)?;
+            let mut rng = rng;
+            let message =
+                run(async { ws::create_sender_key_distribution_message(&name(group), &mut keys, &mut rng).await })?;
+            Ok((keys.finish()?, Bytes::copy_from_slice(message.serialized())))
+        })
     }
 
     fn group_distribution(&self, group: &str, state: &[u8]) -> Result<Bytes, Error> {
-        let mut keys = SenderKeys::load(Some(state))?;
-        let message = run(async {
-            ws::create_sender_key_distribution_message(&name(group), &mut keys, &mut engine::NoRng).await
-        })?;
-        Ok(Bytes::copy_from_slice(message.serialized()))
+        guard(|| {
+            let mut keys = SenderKeys::load(Some(state))?;
+            let message = run(async {
+                ws::create_sender_key_distribution_message(&name(group), &mut keys, &mut engine::NoRng).await
+            })?;
+            Ok(Bytes::copy_from_slice(message.serialized()))
+        })
     }
 
     fn group_process(&self, group: &str, state: Option<&[u8]>, distribution: &[u8]) -> Result<State, Error> {
-        wire::check_distribution(distribution, 1)?;
-        let message: ws::SenderKeyDistributionMessage = distribution.try_into().map_err(error)?;
-        let mut keys = SenderKeys::load(state)?;
-        run(async { ws::process_sender_key_distribution_message(&name(group), &message, &mut keys).await })?;
-        keys.finish()
+        guard(|| {
+            wire::check_distribution(distribution, 1)?;
+            let message: ws::SenderKeyDistributionMessage = distribution.try_into().map_err(error)?;
+            let mut keys = SenderKeys::load(state)?;
+            run(async { ws::process_sender_key_distribution_message(&name(group), &message, &mut keys).await })?;
+            keys.finish()
+        })
     }
 
     fn group_encrypt(
@@ -164,16 +186,20 @@ impl Suite for X3dh {
         plaintext: &[u8],
         rng: &mut dyn CryptoRng,
     ) -> Result<(Bytes, State), Error> {
-        let mut keys = SenderKeys::load(Some(state))?;
-        let mut rng = rng;
-        let message = run(async { ws::group_encrypt(&mut keys, &name(group), plaintext, &mut rng).await })?;
-        Ok((Bytes::copy_from_slice(message.serialized()), keys.finish()?))
+        guard(|| {
+            let mut keys = SenderKeys::load(Some(state))?;
+            let mut rng = rng;
+            let message = run(async { ws::group_encrypt(&mut keys, &name(group), plaintext, &mut rng).await })?;
+            Ok((Bytes::copy_from_slice(message.serialized()), keys.finish()?))
+        })
     }
 
     fn group_decrypt(&self, group: &str, state: &[u8], body: &[u8]) -> Result<(Zeroizing<Vec<u8>>, State), Error> {
-        let mut keys = SenderKeys::load(Some(state))?;
-        let plaintext = run(async { ws::group_decrypt(body, &mut keys, &name(group)).await })?;
-        Ok((Zeroizing::new(plaintext), keys.finish()?))
+        guard(|| {
+            let mut keys = SenderKeys::load(Some(state))?;
+            let plaintext = run(async { ws::group_decrypt(body, &mut keys, &name(group)).await })?;
+            Ok((Zeroizing::new(plaintext), keys.finish()?))
+        })
     }
 }
 

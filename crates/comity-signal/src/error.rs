@@ -41,6 +41,9 @@ pub enum Error {
     /// The message does not authenticate under any session.
     #[error("the message does not authenticate")]
     NotAuthentic,
+    /// The message says, under its MAC, that it is from somebody else than the peer it came from.
+    #[error("the message names another sender")]
+    Misdirected,
     /// The message names a pre-key that does not exist (any more).
     #[error("the message names an unknown pre-key")]
     MissingPreKey,
@@ -87,6 +90,7 @@ impl Error {
             | Self::UntrustedIdentity
             | Self::Downgrade { .. }
             | Self::NotAuthentic
+            | Self::Misdirected
             | Self::BadSignature
             | Self::LowOrderKey => ErrorKind::Untrusted,
             Self::Duplicate | Self::Malformed(_) | Self::BadPadding => ErrorKind::PeerMisbehaved,

@@ -3,12 +3,14 @@
 //! The form is common to message versions 3 and 4. A repeated field is refused rather than merged or replaced, so that
 //! no engine can read another value than the one checked here.
 
-use crate::Error;
 use crate::keys::PublicKey;
 use crate::suite::{EncKind, Initial};
+use crate::{Address, Error};
 
 const MAC_LEN: usize = 8;
 const SIGNATURE_LEN: usize = 64;
+/// Kind, UUID and device.
+const SERVICE_ADDRESS_LEN: usize = 18;
 /// Field numbers above this are skipped without a look; below, each may stand once.
 const TRACKED: u64 = 64;
 
@@ -103,6 +105,8 @@ pub struct SignalMessage<'a> {
     pub counter: u32,
     /// The post-quantum ratchet's message; empty in version 3.
     pub pq_ratchet: &'a [u8],
+    /// Whom the message says it is from and for. Official clients since 0.91 write it where both names are UUIDs.
+    pub addresses: Option<&'a [u8]>,
 }
 
 impl<'a> SignalMessage<'a> {
@@ -115,6 +119,7 @@ impl<'a> SignalMessage<'a> {
         let end = body.len().checked_sub(MAC_LEN).ok_or(Error::Malformed(WHAT))?;
         let mut fields = Fields::new(body.get(1..end).ok_or(Error::Malformed(WHAT))?);
         let (mut ratchet_key, mut counter, mut pq_ratchet, mut ciphertext) = (None, None, &[][..], None);
+        let mut addresses = None;
         while let Some((number, field)) = fields.next(WHAT)? {
             match (number, field) {
                 (1, Field::Bytes(b)) => ratchet_key = Some(key(b)?),
@@ -122,7 +127,8 @@ impl<'a> SignalMessage<'a> {
                 (3, Field::Varint(n)) => _ = u32_of(n)?,
                 (4, Field::Bytes(b)) => ciphertext = Some(b),
                 (5, Field::Bytes(b)) => pq_ratchet = b,
-                (1..=5, _) => return Err(Error::Malformed(WHAT)),
+                (6, Field::Bytes(b)) => addresses = Some(b),
+                (1..=6, _) => return Err(Error::Malformed(WHAT)),
                 _ => {}
             }
         }
@@ -131,8 +137,39 @@ impl<'a> SignalMessage<'a> {
             ratchet_key: ratchet_key.ok_or(Error::Malformed(WHAT))?,
             counter: counter.ok_or(Error::Malformed(WHAT))?,
             pq_ratchet,
+            addresses,
         })
     }
+
+    /// Holds what the message says of its sender against whose session it comes by. The MAC covers that field, but
+    /// engines older than it do not look. The recipient is bound by the identity keys under the MAC alone.
+    ///
+    /// # Errors
+    /// [`Error::Misdirected`] if it names another sender, or a peer that is no UUID.
+    pub fn check_sender(&self, peer: &Address) -> Result<(), Error> {
+        let Some(addresses) = self.addresses else { return Ok(()) };
+        // Kind, UUID and device of the sender, then those of the recipient; devices are counted from 1 there.
+        let sender = addresses.get(..SERVICE_ADDRESS_LEN).filter(|_| addresses.len() == 2 * SERVICE_ADDRESS_LEN);
+        let device = u8::try_from(peer.device().max(1)).ok();
+        let expected = service_id(peer.name()).zip(device).map(|(id, device)| [&id[..], &[device]].concat());
+        if sender.is_some() && sender == expected.as_deref() { Ok(()) } else { Err(Error::Misdirected) }
+    }
+}
+
+/// Kind and UUID of a name in the official library's form: a UUID, after `PNI:` for the second kind.
+fn service_id(name: &str) -> Option<[u8; 17]> {
+    let (kind, text) = name.strip_prefix("PNI:").map_or((0, name), |text| (1, text));
+    let uuid = text.bytes().enumerate().all(|(at, b)| match at {
+        8 | 13 | 18 | 23 => b == b'-',
+        _ => b.is_ascii_hexdigit(),
+    });
+    if text.len() != 36 || !uuid {
+        return None;
+    }
+    let uuid = u128::from_str_radix(&text.replace('-', ""), 16).ok()?.to_be_bytes();
+    let mut out = [kind; 17];
+    out[1..].copy_from_slice(&uuid);
+    Some(out)
 }
 
 /// A PreKeySignalMessage: what it names, and the message inside.

@@ -93,3 +93,76 @@ pub fn sender_keys_are_bound_to_identity(suite: impl Suite + 'static) {
     let m = group_send(&mut a, b"x");
     assert_eq!(group_read(&mut b, &alice, &m).unwrap_err(), Error::UntrustedIdentity);
 }
+
+/// Each of the twelve as the key that a distribution would have us check signatures with.
+pub fn low_order_signing_keys_are_refused(suite: impl Suite + 'static) {
+    let (mut a, b) = talking(suite);
+    let alice = a.address.clone();
+    let identity = a.account().identity();
+    let dist = distribution(&mut a);
+    let at = dist.len() - 32;
+    let process = |dist: &[u8]| {
+        let records = b.load(&keys_for_group(GROUP, &alice));
+        group_process(&records, &b.suites, GROUP, &alice, identity, dist)
+    };
+    assert!(crate::PublicKey::new(dist[at..].try_into().unwrap()).is_ok(), "the signing key stands last");
+    process(&dist).unwrap();
+    for low in crate::keys::LOW_ORDER {
+        assert_eq!(process(&[&dist[..at], &low].concat()).unwrap_err(), Error::LowOrderKey);
+    }
+}
+
+/// Many threads under one sender key, no lock: a commit that comes too late fails and its work is done again. So it is
+/// on the reading side, where each message is opened by two.
+pub fn a_sender_key_can_never_be_used_twice(suite: impl Suite + 'static) {
+    use std::sync::{Barrier, Mutex};
+    const THREADS: u8 = 16;
+    let (mut a, mut b) = talking(suite);
+    let alice = a.address.clone();
+    let dist = distribution(&mut a);
+    let records = b.load(&keys_for_group(GROUP, &alice));
+    let batch = group_process(&records, &b.suites, GROUP, &alice, a.account().identity(), &dist).unwrap();
+    b.commit(&batch).unwrap();
+    let handle = |end: &End| End { store: end.store.clone(), ..end.clone() };
+    let (sent, got, start) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()), Barrier::new(usize::from(THREADS)));
+    std::thread::scope(|scope| {
+        for i in 0..THREADS {
+            let (mut end, me, sent, start) = (handle(&a), &alice, &sent, &start);
+            scope.spawn(move || {
+                let mut met = false;
+                loop {
+                    let records = end.load(&keys_for_group(GROUP, me));
+                    let out = group_encrypt(&records, &end.suites, GROUP, me, &[i], &mut end.rng).unwrap();
+                    if !met {
+                        start.wait();
+                        met = true;
+                    }
+                    if end.commit(&out.1).is_ok() {
+                        return sent.lock().unwrap().push(out.0);
+                    }
+                }
+            });
+        }
+    });
+    let sent = sent.into_inner().unwrap();
+    std::thread::scope(|scope| {
+        for message in sent.iter().chain(&sent) {
+            let (mut end, from, got) = (handle(&b), &alice, &got);
+            scope.spawn(move || {
+                loop {
+                    let records = end.load(&keys_for_group(GROUP, from));
+                    match group_decrypt(&records, &end.suites, GROUP, from, &message.body) {
+                        Ok((out, batch)) if end.commit(&batch).is_ok() => {
+                            return got.lock().unwrap().push(out.plaintext.to_vec());
+                        }
+                        Ok(_) => {}
+                        Err(error) => return assert_eq!(error, Error::Duplicate),
+                    }
+                }
+            });
+        }
+    });
+    let mut got = got.into_inner().unwrap();
+    got.sort();
+    assert_eq!(got, (0..THREADS).map(|i| vec![i]).collect::<Vec<_>>(), "each once, and none shares its key");
+}
