@@ -46,7 +46,8 @@ impl Sessions {
     pub(crate) fn load(bytes: Option<&[u8]>) -> Result<Self, Error> {
         let Some(bytes) = bytes else { return Ok(Self(None)) };
         let mut record = ws::SessionRecord::deserialize(bytes).map_err(|_| Error::Corrupt("session"))?;
-        // Our commits are durable before the wire; a leased record would skip up to 64 counters at each load.
+        // Our commits are durable before the wire; a leased record would skip up to 64 counters at each load. One that the
+        // engine makes afresh leases, too, but only an encryption reserves, and each begins with a load.
         record.waive_counter_lease();
         Ok(Self(Some(record)))
     }
@@ -79,9 +80,7 @@ impl SessionStore for Sessions {
         Ok(self.0.is_some())
     }
 
-    async fn store_session(&mut self, _: &ws::ProtocolAddress, mut record: ws::SessionRecord) -> EngineResult<()> {
-        // A record the engine made afresh still leases.
-        record.waive_counter_lease();
+    async fn store_session(&mut self, _: &ws::ProtocolAddress, record: ws::SessionRecord) -> EngineResult<()> {
         self.0 = Some(record);
         Ok(())
     }
@@ -217,8 +216,7 @@ impl SenderKeys {
 
 #[async_trait]
 impl SenderKeyStore for SenderKeys {
-    async fn store_sender_key(&mut self, _: &ws::SenderKeyName, mut record: ws::SenderKeyRecord) -> EngineResult<()> {
-        record.waive_counter_lease()?;
+    async fn store_sender_key(&mut self, _: &ws::SenderKeyName, record: ws::SenderKeyRecord) -> EngineResult<()> {
         self.0 = Some(record);
         Ok(())
     }
