@@ -23,6 +23,11 @@ xflags::xflags! {
             /// How long to run. Default 60.
             optional --seconds seconds: u32
         }
+        /// Two users over the SQLite store, killed at any moment: no message lost, no key used twice.
+        cmd kill {
+            /// Kills of each suite. Default 1000.
+            optional --kills kills: u32
+        }
         /// Benchmarks against their peers: a table, and target/bench/AREA.json.
         cmd bench {
             /// xmpp, noise, signal, media or gatekeeper; all if left out.

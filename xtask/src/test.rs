@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::ops::AddAssign;
 use std::process::Command;
-use xshell::Shell;
+use xshell::{Shell, cmd};
 
 /// What the test harnesses counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +42,13 @@ pub(crate) fn test(sh: &Shell, args: &[OsString]) -> Result {
     })?;
     println!("{totals}");
     if ok { Ok(()) } else { Err("tests failed".into()) }
+}
+
+/// Runs the SIGKILL loop so often for each suite.
+pub(crate) fn kill(sh: &Shell, kills: u32) -> Result {
+    let kills = kills.to_string();
+    cmd!(sh, "cargo test --workspace --all-features --test sigkill -- --nocapture").env("COMITY_KILLS", kills).run()?;
+    Ok(())
 }
 
 /// Reads a harness's summary line: `test result: ok. 3 passed; 0 failed; 1 ignored; …`.

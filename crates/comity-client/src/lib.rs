@@ -11,6 +11,7 @@ mod error;
 mod http;
 pub mod limits;
 mod link;
+mod seal;
 mod sqlite;
 mod transfer;
 

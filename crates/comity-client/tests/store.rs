@@ -2,7 +2,21 @@
 #![allow(clippy::disallowed_methods, reason = "makes files to open")]
 
 use comity_client::SqliteStore;
-use comity_core::{Batch, RecordKey, RecordKind, Revision, Store, StoreError};
+use comity_core::{Batch, RecordKey, RecordKind, Revision, Secret, Store, StoreError};
+
+mod open {
+    comity_signal::store_tests!({
+        let dir = tempfile::tempdir().unwrap();
+        move || Box::new(super::SqliteStore::open(&dir.path().join("s.db")).unwrap())
+    });
+}
+
+mod sealed {
+    comity_signal::store_tests!({
+        let dir = tempfile::tempdir().unwrap();
+        move || Box::new(super::sealed(&dir.path().join("s.db"), 1).unwrap())
+    });
+}
 
 fn key(id: &str) -> RecordKey {
     RecordKey::new(RecordKind::Session, id)
@@ -76,4 +90,74 @@ fn a_foreign_file_and_a_newer_schema_are_refused() {
     let newer = dir.path().join("n.db");
     rusqlite::Connection::open(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
     assert!(matches!(SqliteStore::open(&newer), Err(StoreError::SchemaTooNew { found: 99, .. })));
+}
+
+fn sealed(path: &std::path::Path, key: u8) -> Result<SqliteStore, StoreError> {
+    SqliteStore::open_sealed(path, Secret::new([key; 32]))
+}
+
+#[test]
+fn a_sealed_store_gives_its_values_to_its_key_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let mut batch = Batch::new();
+    batch.put_owned(key("x"), b"the ratchet's secret".to_vec());
+    batch.put_owned(key("y"), Vec::new());
+    sealed(&path, 1).unwrap().commit(&[batch]).remove(0).unwrap();
+
+    let store = sealed(&path, 1).unwrap();
+    let read = store.load(&[key("x"), key("y"), key("z")]).unwrap();
+    assert_eq!(read[0].value.as_ref().unwrap().expose(), b"the ratchet's secret");
+    assert!(read[1].value.as_ref().unwrap().expose().is_empty() && read[2].value.is_none());
+    assert_eq!(store.scan(RecordKind::Session, "", "", 9).unwrap().len(), 2);
+    drop(store);
+    assert!(matches!(sealed(&path, 2), Err(StoreError::Key)));
+    assert!(matches!(SqliteStore::open(&path), Err(StoreError::Key)));
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(7).any(|w| w == b"ratchet"));
+    }
+
+    // A value that was damaged, put in another's place or rolled back does not open.
+    let db = rusqlite::Connection::open(&path).unwrap();
+    for damage in [
+        "UPDATE record SET value = substr(value, 1, length(value) - 1) || x'00' WHERE id = 'x'",
+        "UPDATE record SET value = (SELECT value FROM record WHERE id = 'y') WHERE id = 'x'",
+        "UPDATE record SET revision = revision + 1 WHERE id = 'y'",
+        "UPDATE record SET value = x''",
+    ] {
+        db.execute_batch("SAVEPOINT before").unwrap();
+        db.execute_batch(damage).unwrap();
+        db.execute_batch("RELEASE before").unwrap();
+        let store = sealed(&path, 1).unwrap();
+        assert!(matches!(store.load(&[key("x"), key("y")]), Err(StoreError::Corrupt(_))), "{damage}");
+    }
+}
+
+#[test]
+fn a_store_with_open_values_is_not_sealed_by_the_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let mut batch = Batch::new();
+    batch.put_owned(key("x"), vec![1]);
+    SqliteStore::open(&path).unwrap().commit(&[batch]).remove(0).unwrap();
+    assert!(matches!(sealed(&path, 1), Err(StoreError::Key)));
+    assert!(SqliteStore::open(&path).is_ok());
+}
+
+#[test]
+fn a_store_of_the_first_schema_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("v1.db");
+    std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/store/v1.db"), &path).unwrap();
+    for _ in 0..2 {
+        let store = SqliteStore::open(&path).unwrap();
+        let read = store.load(&[key("5@lid"), RecordKey::new(RecordKind::Meta, "server")]).unwrap();
+        assert_eq!(read[0].value.as_ref().unwrap().expose(), b"session");
+        assert_eq!((read[0].revision, read[1].revision), (Revision(3), Revision(7)));
+    }
+    let store = SqliteStore::open(&path).unwrap();
+    let mut batch = Batch::new();
+    batch.put_owned(key("new"), vec![]);
+    assert_eq!(store.commit(&[batch]).remove(0), Ok(Revision(8)));
 }

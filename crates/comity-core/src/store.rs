@@ -174,6 +174,9 @@ pub enum StoreError {
     /// The medium failed or is full; nothing was written.
     #[error("the store failed: {0}")]
     Medium(String),
+    /// The store is sealed with another key, or not as it was opened.
+    #[error("the store is sealed with another key, or not as it was opened")]
+    Key,
     /// What is stored does not parse.
     #[error("the store is damaged: {0}")]
     Corrupt(String),
@@ -186,6 +189,7 @@ impl StoreError {
             Self::Conflict => ErrorKind::Conflict,
             Self::SchemaTooNew { .. } => ErrorKind::PeerIncompatible,
             Self::Medium(_) => ErrorKind::Transport,
+            Self::Key => ErrorKind::ApiMisuse,
             Self::Corrupt(_) => ErrorKind::StateCorrupt,
         }
     }
