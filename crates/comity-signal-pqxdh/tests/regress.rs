@@ -1,8 +1,13 @@
 //! One test per fault of the engine, each failing without its guard.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
 
+use comity_core::RecordKind;
+use comity_signal::limits::MAX_STORED_PRE_KEYS;
 use comity_signal::suite_tests::{self, End, TestRng, talking, two};
-use comity_signal::{Encrypted, Error, KeyPair, Party, PublicKey, Suite, safety_number, wire};
+use comity_signal::{
+    Account, Bundle, Encrypted, Error, KeyPair, Party, PublicKey, Suite, account_key, pq_pre_key_key, safety_number,
+    wire,
+};
 use comity_signal_pqxdh::{Pqxdh, pq_ratchet_well_formed};
 use libsignal_protocol as ls;
 
@@ -153,4 +158,37 @@ fn pq_last_resort_serves_many() {
         let mut a = End::new(&format!("peer{seed}"), seed, &suites, 0);
         suite_tests::start(&mut a, &mut b);
     }
+}
+
+/// A one-time post-quantum key is deleted with the batch that used it, a last-resort one is not; what fails uses neither.
+#[test]
+fn a_pq_one_time_key_is_used_once_and_only_on_success() {
+    let (mut a, mut b) = two(Pqxdh::new(), 2);
+    let (alice, bob) = (a.address.clone(), b.address.clone());
+    let records = b.load(&[account_key()]);
+    let (one_time, batch) = Account::new_pq_pre_keys(&records, &b.suites, 2, b.now, &mut b.rng).unwrap();
+    b.commit(&batch).unwrap();
+    assert_eq!(one_time.iter().map(|k| k.id).collect::<Vec<_>>(), [2, 3], "after the last-resort key");
+    let bundle = Bundle { pq: Some(one_time[0].clone()), ..b.bundle() };
+    a.establish(&bob, &bundle).unwrap();
+    let first = a.encrypt(&bob, b"first").unwrap();
+    for at in [first.body.len() - 20, first.body.len() / 2, first.body.len() / 4] {
+        b.refuses(&alice, &suite_tests::flipped(&first, at, 0));
+    }
+    assert_eq!(b.count(RecordKind::PqPreKey), 3);
+    b.opens(&alice, &first, b"first");
+    assert_eq!(b.count(RecordKind::PqPreKey), 2);
+    assert!(Account::pq_pre_key(&b.load(&[pq_pre_key_key(2)]), 2).is_err());
+    // Another session with the same key finds none.
+    let mut c = End::new("carol", 3, &a.suites, 0);
+    c.establish(&bob, &Bundle { one_time: None, ..bundle }).unwrap();
+    let m = c.encrypt(&bob, b"x").unwrap();
+    assert_eq!(b.refuses(&c.address.clone(), &m), Error::MissingPreKey);
+    // Pruning knows both sorts, and leaves the last-resort key.
+    let stored: Vec<_> = b.snapshot().into_iter().map(|(key, _)| key).collect();
+    assert!(Account::prune(&b.load(&[account_key()]), &stored).unwrap().is_empty());
+    let many: Vec<_> = (1..=u32::try_from(MAX_STORED_PRE_KEYS).unwrap() + 2).map(pq_pre_key_key).collect();
+    let pruned = Account::prune(&b.load(&[account_key()]), &many).unwrap();
+    assert_eq!(pruned.changes.len(), 1);
+    assert_ne!(pruned.changes[0].key, pq_pre_key_key(1));
 }

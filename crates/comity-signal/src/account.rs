@@ -6,13 +6,15 @@ use crate::codec::{Reader, Writer};
 use crate::keys::{KeyPair, PublicKey};
 use crate::limits::{
     MAX_PRE_KEY_ID, MAX_PRE_KEYS_PER_UPLOAD, MAX_PREVIOUS_SIGNED_PRE_KEYS, MAX_REMEMBERED_BASE_KEYS,
-    SIGNED_PRE_KEY_AGE, SIGNED_PRE_KEY_GRACE,
+    MAX_STORED_PRE_KEYS, SIGNED_PRE_KEY_AGE, SIGNED_PRE_KEY_GRACE,
 };
 use crate::records::{Records, account_key, pq_pre_key_key, pre_key_key, signed_pre_key_key};
 use crate::suite::{PqKeyPair, Suites};
 use bytes::Bytes;
-use comity_core::{Batch, RecordKey, Timestamp};
+use comity_core::{Batch, RecordKey, RecordKind, Timestamp};
+use core::cmp::Reverse;
 use rand_core::CryptoRng;
+use std::collections::{BTreeMap, BTreeSet};
 use zeroize::Zeroizing;
 
 const LAYOUT: u8 = 1;
@@ -48,15 +50,21 @@ pub struct Import {
     pub registration_id: u32,
     /// The signed pre-key: id, pair, when it was made.
     pub signed: (u32, KeyPair, Timestamp),
-    /// One-time pre-keys not yet used.
+    /// One-time pre-keys not yet used, up to [`MAX_STORED_PRE_KEYS`].
     pub one_time: Vec<(u32, KeyPair)>,
-    /// The first id for new one-time pre-keys: after every id ever published.
+    /// The first id for new one-time pre-keys: after every id ever published, so that none of those above is among the
+    /// [`MAX_PRE_KEYS_PER_UPLOAD`] ids from there on.
     pub next_one_time: u32,
 }
 
 /// The id after `id`: 24 bits, never 0 or 0xFFFFFF.
 const fn next_id(id: u32) -> u32 {
     if id >= MAX_PRE_KEY_ID { 1 } else { id + 1 }
+}
+
+/// How many ids there are from `from` on to `to`, which may lie beyond the wrap.
+const fn distance(from: u32, to: u32) -> u32 {
+    if to >= from { to - from } else { MAX_PRE_KEY_ID - (from - to) }
 }
 
 impl Account {
@@ -88,7 +96,8 @@ impl Account {
     /// Takes an account over from elsewhere. Needs the account record, and fails if there is one.
     ///
     /// # Errors
-    /// As [`Account::generate`]; [`Error::Malformed`] for an id of 0 or over 24 bits.
+    /// As [`Account::generate`]; [`Error::Malformed`] for an id of 0 or over 24 bits, for one that stands twice, and where
+    /// the next upload would overwrite a key; [`Error::LimitExceeded`] for too many keys.
     pub fn import(
         records: &Records,
         suites: &Suites,
@@ -103,6 +112,14 @@ impl Account {
         let (signed_id, pair, made) = import.signed;
         let ids = import.one_time.iter().map(|(id, _)| *id).chain([signed_id, import.next_one_time]);
         if ids.into_iter().any(|id| id == 0 || id > MAX_PRE_KEY_ID) {
+            return Err(Error::Malformed("pre-key id"));
+        }
+        if import.one_time.len() > MAX_STORED_PRE_KEYS {
+            return Err(Error::LimitExceeded("imported pre-keys"));
+        }
+        let mut ids = BTreeSet::new();
+        let upload = u32::try_from(MAX_PRE_KEYS_PER_UPLOAD).unwrap_or(u32::MAX);
+        if import.one_time.iter().any(|(id, _)| !ids.insert(*id) || distance(import.next_one_time, *id) < upload) {
             return Err(Error::Malformed("pre-key id"));
         }
         let mut batch = Batch::new();
@@ -220,6 +237,36 @@ impl Account {
         }
         batch.put(records.get(&account_key())?, account.encode());
         Ok((out, batch))
+    }
+
+    /// Deletes stored one-time pre-keys, of each sort all but the newest [`MAX_STORED_PRE_KEYS`]: such as were stored and
+    /// never uploaded, or handed out and never used. `stored` are the keys of the store's `PreKey` and `PqPreKey` records;
+    /// others in it are left alone, and so are the last-resort key and what is newer. Needs the account record.
+    ///
+    /// # Errors
+    /// [`Error::NoAccount`], [`Error::NotLoaded`], [`Error::Corrupt`].
+    pub fn prune<'a>(records: &Records, stored: impl IntoIterator<Item = &'a RecordKey>) -> Result<Batch, Error> {
+        let account = Self::load(records)?;
+        let (mut one_time, mut pq) = (BTreeMap::new(), BTreeMap::new());
+        for key in stored {
+            let (next, found) = match key.kind {
+                RecordKind::PreKey => (account.next_one_time, &mut one_time),
+                RecordKind::PqPreKey => (account.next_pq, &mut pq),
+                _ => continue,
+            };
+            let id: u32 = key.id.parse().map_err(|_| Error::Corrupt("key of a pre-key"))?;
+            if key.kind != RecordKind::PqPreKey || account.pq_last != Some(id) {
+                // The newest, just below the next id, is the farthest ahead of it.
+                found.insert(Reverse(distance(next, id)), key);
+            }
+        }
+        let mut batch = Batch::new();
+        for found in [one_time, pq] {
+            for key in found.into_values().skip(MAX_STORED_PRE_KEYS) {
+                batch.delete_owned(key.clone());
+            }
+        }
+        Ok(batch)
     }
 
     /// The public half of a stored one-time pre-key, as the digest hashes it; needs its record.

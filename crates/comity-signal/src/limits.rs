@@ -23,10 +23,15 @@ pub const MAX_PRE_KEYS_PER_UPLOAD: usize = 812;
 /// Longest public value of a post-quantum pre-key, in bytes (ML-KEM-1024 with its type byte is 1,569).
 pub const MAX_PQ_KEY_LEN: usize = 4096;
 
-/// Signed pre-keys kept after they were replaced, so that first messages under way can still be read.
-pub const MAX_PREVIOUS_SIGNED_PRE_KEYS: usize = 4;
+/// Stored one-time pre-keys of each sort kept by [`Account::prune`](crate::Account::prune), the newest: more than a server
+/// and the messages under way from it can name.
+pub const MAX_STORED_PRE_KEYS: usize = 4 * MAX_PRE_KEYS_PER_UPLOAD;
 
-/// How long a replaced signed pre-key is kept.
+/// Signed pre-keys kept after they were replaced, so that first messages under way can still be read. Rotated every
+/// [`SIGNED_PRE_KEY_AGE`], five fall into [`SIGNED_PRE_KEY_GRACE`]; the rest is for rotations out of turn.
+pub const MAX_PREVIOUS_SIGNED_PRE_KEYS: usize = 8;
+
+/// How long a replaced signed pre-key is kept: as long as a server keeps messages.
 pub const SIGNED_PRE_KEY_GRACE: Duration = Duration::from_hours(30 * 24);
 
 /// Age at which a signed pre-key is due for rotation.

@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
 
 use comity_core::{Batch, Jid, Record, Revision, Timestamp};
+use comity_signal::limits::{
+    MAX_PREVIOUS_SIGNED_PRE_KEYS, MAX_STORED_PRE_KEYS, SIGNED_PRE_KEY_AGE, SIGNED_PRE_KEY_GRACE,
+};
 use comity_signal::{
     Account, Address, EncKind, Error, Import, KeyPair, PublicKey, Records, Suites, account_key, merge, pad,
-    pre_key_key, unpad, xeddsa,
+    pre_key_key, signed_pre_key_key, unpad, xeddsa,
 };
 use rand_core::{TryCryptoRng, TryRng};
 
@@ -135,13 +138,13 @@ fn pre_key_ids_go_on_over_restarts_and_wrap() {
         identity: KeyPair::generate(&mut rng),
         registration_id: 7,
         signed: (0x00FF_FFFE, KeyPair::generate(&mut rng), NOW),
-        one_time: vec![(12, KeyPair::generate(&mut rng))],
+        one_time: vec![(1200, KeyPair::generate(&mut rng))],
         next_one_time: 0x00FF_FFFD,
     };
     let records = empty();
     let (account, batch) = Account::import(&records, &Suites::new(), import, NOW, &mut rng).unwrap();
     assert_eq!((account.registration_id(), account.signed_pre_key().id), (7, 0x00FF_FFFE));
-    assert!(batch.changes.iter().any(|c| c.key == pre_key_key(12)));
+    assert!(batch.changes.iter().any(|c| c.key == pre_key_key(1200)));
     let mut records = after(&records, &batch);
     let mut ids = Vec::new();
     for _ in 0..4 {
@@ -160,6 +163,98 @@ fn pre_key_ids_go_on_over_restarts_and_wrap() {
     );
     let again = Account::generate(&records, &Suites::new(), NOW, &mut rng);
     assert!(matches!(again, Err(Error::Misuse(_))), "an account is not overwritten");
+}
+
+#[test]
+fn an_import_that_would_lose_keys_is_refused() {
+    let mut rng = Lcg(15);
+    let mut import = |one_time: &[u32], next_one_time| {
+        let one_time = one_time.iter().map(|id| (*id, KeyPair::generate(&mut rng))).collect();
+        let (identity, signed) = (KeyPair::generate(&mut rng), (1, KeyPair::generate(&mut rng), NOW));
+        let import = Import { identity, registration_id: 7, signed, one_time, next_one_time };
+        Account::import(&empty(), &Suites::new(), import, NOW, &mut rng).map(drop)
+    };
+    let last = 0x00FF_FFFE;
+    for (ids, next) in [(&[][..], 1), (&[1, 2, 3], 4), (&[last], 1), (&[813], 1)] {
+        import(ids, next).unwrap();
+    }
+    for (ids, next) in
+        [(&[0][..], 1), (&[last + 1], 1), (&[5], 0), (&[5], last + 1), (&[5, 5], 6), (&[5], 5), (&[812], 1)]
+    {
+        assert_eq!(import(ids, next), Err(Error::Malformed("pre-key id")), "{ids:?} {next}");
+    }
+    assert_eq!(import(&[11], last), Err(Error::Malformed("pre-key id")), "the next 812 go on beyond the wrap");
+    let many: Vec<u32> = (1..=3249).collect();
+    assert_eq!(import(&many, 4000), Err(Error::LimitExceeded("imported pre-keys")));
+}
+
+#[test]
+fn pre_keys_never_used_are_pruned_oldest_first() {
+    let mut rng = Lcg(16);
+    let import = Import {
+        identity: KeyPair::generate(&mut rng),
+        registration_id: 7,
+        signed: (1, KeyPair::generate(&mut rng), NOW),
+        one_time: Vec::new(),
+        next_one_time: 101,
+    };
+    let (_, batch) = Account::import(&empty(), &Suites::new(), import, NOW, &mut rng).unwrap();
+    let records = after(&empty(), &batch);
+    // 100 ids after the wrap, the rest before it: the oldest are the first of those.
+    let before = u32::try_from(MAX_STORED_PRE_KEYS).unwrap() - 100 + 3;
+    let stored: Vec<_> = (1..=100).chain((0..before).map(|n| 0x00FF_FFFE - n)).map(pre_key_key).collect();
+    let deleted = |keys: &[comity_core::RecordKey]| -> Vec<_> {
+        let batch = Account::prune(&records, keys).unwrap();
+        assert!(batch.changes.iter().all(|c| c.value.is_none()));
+        batch.changes.into_iter().map(|c| c.key).collect()
+    };
+    let mut oldest = stored[stored.len() - 3..].to_vec();
+    oldest.sort();
+    let mut got = deleted(&stored);
+    got.sort();
+    assert_eq!(got, oldest);
+    assert_eq!(deleted(&stored[..MAX_STORED_PRE_KEYS]), []);
+    // Records of other kinds are none of its business, whatever their ids.
+    assert_eq!(deleted(&[account_key(), signed_pre_key_key(5)]), []);
+    let damaged = comity_core::RecordKey::new(comity_core::RecordKind::PreKey, "x");
+    assert_eq!(Account::prune(&records, [&damaged]).unwrap_err().kind(), comity_core::ErrorKind::StateCorrupt);
+}
+
+#[test]
+fn a_replaced_signed_pre_key_is_kept_for_its_time() {
+    let mut rng = Lcg(17);
+    let (account, batch) = Account::generate(&empty(), &Suites::new(), NOW, &mut rng).unwrap();
+    let mut records = after(&empty(), &batch);
+    let almost = NOW.after(SIGNED_PRE_KEY_AGE - core::time::Duration::from_millis(1));
+    assert!(!account.rotation_due(almost) && account.rotation_due(NOW.after(SIGNED_PRE_KEY_AGE)));
+    // (id, replaced at)
+    let mut replaced: Vec<(u32, Timestamp)> = Vec::new();
+    let (mut now, mut current) = (NOW, account.signed_pre_key().id);
+    for _ in 0..12 {
+        now = now.after(SIGNED_PRE_KEY_AGE);
+        let (signed, batch) = Account::rotate(&records, now, &mut rng).unwrap();
+        assert_eq!(signed.id, current + 1);
+        replaced.push((current, now));
+        current = signed.id;
+        let gone = |(_, at): &(u32, Timestamp)| now.since(*at) >= SIGNED_PRE_KEY_GRACE;
+        let expected: Vec<_> = replaced.iter().filter(|r| gone(r)).map(|r| signed_pre_key_key(r.0)).collect();
+        let deleted: Vec<_> = batch.changes.iter().filter(|c| c.value.is_none()).map(|c| c.key.clone()).collect();
+        assert_eq!(deleted, expected);
+        replaced.retain(|r| !gone(r));
+        records = after(&records, &batch);
+    }
+    assert_eq!(replaced.len(), 5, "those replaced within 30 days");
+    // Rotated without end in one moment, there is a bound.
+    let mut held = replaced.len() + 1;
+    for _ in 0..30 {
+        let (_, batch) = Account::rotate(&records, now, &mut rng).unwrap();
+        held = held + 1 - batch.changes.iter().filter(|c| c.value.is_none()).count();
+        records = after(&records, &batch);
+    }
+    assert_eq!(held, 1 + MAX_PREVIOUS_SIGNED_PRE_KEYS);
+    // A clock that was set back neither drops a key too early nor fails.
+    let (_, batch) = Account::rotate(&records, NOW, &mut rng).unwrap();
+    assert_eq!(batch.changes.iter().filter(|c| c.value.is_none()).count(), 1);
 }
 
 #[test]
