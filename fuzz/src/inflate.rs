@@ -1,7 +1,7 @@
 //! Bodies for comity-xmpp: compressed frames.
 
 use super::alloc::cost;
-use super::xmpp::SLACK;
+use super::xmpp::{SLACK, linear};
 use comity_xmpp::limits::INFLATE_RATIO_FLOOR;
 use comity_xmpp::{Error, Limits};
 use flate2::{Compress, Compression, FlushCompress};
@@ -51,6 +51,9 @@ fn inflated(zlib: &[u8], limits: &Limits) -> Result<Vec<u8>, Error> {
     let (result, _, peak) = cost(|| comity_xmpp::body(&frame, limits).map(|body| body.into_owned()));
     let len = result.as_ref().map_or(0, Vec::len);
     assert!(peak <= len + SLACK, "{peak} bytes for {len}");
+    if result.is_ok() {
+        let _ = linear(len, || comity_xmpp::decode(&frame, limits));
+    }
     result
 }
 

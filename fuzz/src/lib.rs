@@ -4,6 +4,7 @@
 pub mod alloc;
 mod inflate;
 mod media;
+mod noise;
 mod stanza;
 mod tree;
 mod xmpp;
@@ -20,11 +21,17 @@ pub const TARGETS: &[Target] = &[
     ("xmpp_xml_decode", xmpp::xml_decode),
     ("xmpp_xml_split", xmpp::xml_split),
     ("media_format1_decrypt", media::format1_decrypt),
+    ("noise_cert_parse", noise::cert_parse),
+    ("noise_frame_decode", noise::frame_decode),
+    ("noise_handshake_initiator", noise::handshake_initiator),
+    ("noise_handshake_null", noise::handshake_null),
+    ("noise_handshake_responder", noise::handshake_responder),
+    ("noise_transport_ops", noise::transport_ops),
 ];
 
-/// Targets whose body is a file of its own, for it needs a foreign decoder that only this folder's lock file has.
+/// Targets whose body is a file of its own, for it needs a foreign implementation that only this folder's lock file has.
 /// `tests/differential.rs` here runs their seeds.
-pub const DIFFERENTIAL: &[&str] = &["xmpp_binary_differential"];
+pub const DIFFERENTIAL: &[&str] = &["noise_snow_differential", "xmpp_binary_differential"];
 
 /// Runs a target's body.
 ///

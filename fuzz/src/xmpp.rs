@@ -19,10 +19,25 @@ pub(super) const SLACK: usize = 64 << 10;
 /// Narrow limits, so that short inputs reach them.
 const NARROW: Limits = Limits { max_depth: 3, max_nodes: 6, max_attrs: 3, ..Limits::DEFAULT };
 
+/// What `read` gives; while fuzzing its steps are held to a multiple of the `len` bytes that it read.
+pub(super) fn linear<T>(len: usize, read: impl FnOnce() -> T) -> T {
+    #[cfg(fuzzing)]
+    comity_xmpp::steps::take();
+    let result = read();
+    #[cfg(fuzzing)]
+    {
+        let steps = comity_xmpp::steps::take();
+        assert!(steps <= comity_xmpp::steps::MAX_STEPS_PER_BYTE * (len + 64), "{steps} steps for {len} bytes");
+    }
+    let _ = len;
+    result
+}
+
 /// All ways to read a frame agree, with each other and within the bounds of memory; what is written again is the same.
 pub fn binary_decode(frame: &[u8]) {
     for limits in [Limits::DEFAULT, NARROW] {
-        let (owned, _, peak) = cost(|| comity_xmpp::decode(frame, &limits));
+        let len = comity_xmpp::body(frame, &limits).map_or(frame.len(), |body| body.len());
+        let (owned, _, peak) = linear(len, || cost(|| comity_xmpp::decode(frame, &limits)));
         let shared = comity_xmpp::decode_bytes(&Bytes::copy_from_slice(frame), &limits);
         assert!(same_result(&shared, &owned), "{shared:?} {owned:?}");
         let body = match comity_xmpp::body(frame, &limits) {
@@ -74,7 +89,7 @@ pub fn tree_round_trip(input: &[u8]) {
 /// What parses as XML is written as text that parses to the same tree, and comes back from binary.
 pub fn xml_decode(text: &[u8]) {
     for limits in [Limits::DEFAULT, NARROW] {
-        let parsed = xml::parse(text, &limits);
+        let parsed = linear(text.len(), || xml::parse(text, &limits));
         let mut grown = Grow::default();
         assert_eq!(xml::visit(text, &limits, &mut grown).map(|()| grown.done.expect("a root")), parsed);
         let Ok(node) = parsed else { continue };
