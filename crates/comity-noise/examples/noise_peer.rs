@@ -18,7 +18,7 @@
 use bytes::Bytes;
 use comity_core::Timestamp;
 use comity_noise::cert::Issuer;
-use comity_noise::io::{Timeouts, accept, connect, websocket};
+use comity_noise::io::{ClientConnection, ServerConnection, Timeouts, accept, connect, websocket};
 use comity_noise::{
     InitiatorConfig, Pattern, Profile, PublicKey, ResponderConfig, ServerTrust, StaticKey, TrustRoot, Validity,
     VerifiedServer,
@@ -29,8 +29,6 @@ use std::error::Error;
 use std::time::SystemTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-
-type Halves = (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>);
 
 /// The last ones are beyond what the Noise specification allows, and so beyond what a library for it takes.
 const LENGTHS: [usize; 6] = [0, 1, 1000, 65_519, 65_520, 100_000];
@@ -108,26 +106,32 @@ async fn respond(options: &Options, rng: &mut StdRng) -> Result<(), Box<dyn Erro
     );
     for _ in 0..options.connections {
         let (stream, _) = listener.accept().await?;
-        let (reader, writer) = if options.websocket {
-            let socket = tokio_tungstenite::accept_async_with_config(stream, Some(websocket::config())).await?;
-            boxed(websocket::split(socket))
+        // Each kind of connection has a type of its own: a program that serves both is generic over it, or boxes halves.
+        if options.websocket {
+            serve(websocket::accept(stream, &config, rng, Timeouts::default()).await?).await?;
         } else {
-            boxed(stream.into_split())
-        };
-        let mut connection = accept(reader, writer, &config, rng, Timeouts::default()).await?;
-        let mut messages = 0;
-        while let Some(message) = connection.reader.read().await? {
-            connection.writer.send(&message).await?;
-            messages += 1;
+            let (reader, writer) = stream.into_split();
+            serve(accept(reader, writer, &config, rng, Timeouts::default()).await?).await?;
         }
-        println!(
-            r#"{{"pattern":"{}","client":"{}","login":"{}","edge_routing":"{}","messages":{messages}}}"#,
-            name(connection.pattern),
-            connection.client,
-            hex(connection.login.payload()),
-            hex(connection.edge_routing.as_deref().unwrap_or_default()),
-        );
     }
+    Ok(())
+}
+
+async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    mut connection: ServerConnection<R, W>,
+) -> Result<(), Box<dyn Error>> {
+    let mut messages = 0;
+    while let Some(message) = connection.reader.read().await? {
+        connection.writer.send(&message).await?;
+        messages += 1;
+    }
+    println!(
+        r#"{{"pattern":"{}","client":"{}","login":"{}","edge_routing":"{}","messages":{messages}}}"#,
+        name(connection.pattern),
+        connection.client,
+        hex(connection.login.payload()),
+        hex(connection.edge_routing.as_deref().unwrap_or_default()),
+    );
     Ok(())
 }
 
@@ -144,16 +148,20 @@ async fn initiate(options: &Options, rng: &mut StdRng) -> Result<(), Box<dyn Err
         ..InitiatorConfig::new(StaticKey::generate(rng), trust)
     };
     let stream = TcpStream::connect(&options.address).await?;
-    let (reader, writer) = if options.websocket {
-        let url = format!("ws://{}{}", options.address, websocket::PATH);
-        let config = Some(websocket::config());
-        let (socket, _) = tokio_tungstenite::client_async_with_config(url, stream, config).await?;
-        boxed(websocket::split(socket))
-    } else {
-        boxed(stream.into_split())
-    };
     let login = Bytes::from_static(b"a login");
-    let mut connection = connect(reader, writer, &config, login, now()?, rng, Timeouts::default()).await?;
+    if options.websocket {
+        let host = &options.address;
+        talk(websocket::connect(stream, host, &config, login, now()?, rng, Timeouts::default()).await?, options).await
+    } else {
+        let (reader, writer) = stream.into_split();
+        talk(connect(reader, writer, &config, login, now()?, rng, Timeouts::default()).await?, options).await
+    }
+}
+
+async fn talk<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    mut connection: ClientConnection<R, W>,
+    options: &Options,
+) -> Result<(), Box<dyn Error>> {
     let lengths = match options.profile {
         Profile::Plain { .. } => &LENGTHS[..4],
         _ => &LENGTHS[..],
@@ -169,12 +177,6 @@ async fn initiate(options: &Options, rng: &mut StdRng) -> Result<(), Box<dyn Err
     let (pattern, server) = (name(connection.pattern), connection.server.key);
     println!(r#"{{"pattern":"{pattern}","server":"{server}","messages":{}}}"#, lengths.len());
     Ok(())
-}
-
-fn boxed(
-    (reader, writer): (impl AsyncRead + Send + Unpin + 'static, impl AsyncWrite + Send + Unpin + 'static),
-) -> Halves {
-    (Box::new(reader), Box::new(writer))
 }
 
 fn now() -> Result<Timestamp, Box<dyn Error>> {

@@ -84,6 +84,10 @@ pub enum Error {
     #[cfg(feature = "tokio")]
     #[error("the stream ended too early")]
     UnexpectedEnd,
+    /// A WebSocket did not begin with an upgrade as it should.
+    #[cfg(feature = "websocket")]
+    #[error("no WebSocket upgrade: {0}")]
+    Upgrade(&'static str),
     /// The handshake took too long.
     #[cfg(feature = "tokio")]
     #[error("the handshake took too long")]
@@ -108,6 +112,8 @@ impl Error {
             Self::Certificate(e) => e.kind(),
             Self::Key | Self::Closed | Self::Misuse(_) => ErrorKind::ApiMisuse,
             Self::Bug(_) => ErrorKind::Bug,
+            #[cfg(feature = "websocket")]
+            Self::Upgrade(_) => ErrorKind::PeerIncompatible,
             #[cfg(feature = "tokio")]
             Self::WriteQueueFull { .. } => ErrorKind::LimitExceeded,
             #[cfg(feature = "tokio")]

@@ -36,11 +36,23 @@ pub const IDLE_BUFFER: usize = 1024;
 /// Most that is read at once before as much has arrived: what a declared length may cost.
 pub const MAX_READ: usize = 8 * 1024;
 
-/// Longest WebSocket message taken: a largest frame behind an introduction, since a peer may send each frame as one message.
-pub const MAX_WEBSOCKET_MESSAGE: usize = MAX_FRAME + MAX_EDGE_ROUTING + 64;
+/// Longest HTTP head of a WebSocket's upgrade, in bytes.
+pub const MAX_UPGRADE: usize = 4 * 1024;
+
+/// Most lines of it.
+pub const MAX_UPGRADE_LINES: usize = 32;
+
+/// Longest WebSocket frame taken. It costs no memory: a frame is taken in pieces of [`WEBSOCKET_READ`].
+pub const MAX_WEBSOCKET_FRAME: u64 = 32 << 20;
+
+/// Most bytes of a WebSocket frame that are held at once, before the login and after it.
+pub const WEBSOCKET_READ: usize = 2 * 1024;
 
 /// Longest WebSocket message sent.
-pub const WEBSOCKET_PIECE: usize = 64 * 1024;
+pub const WEBSOCKET_PIECE: usize = 4 * 1024;
+
+/// Most memory of a WebSocket connection before its login, the socket's own aside.
+pub const MAX_WEBSOCKET_MEMORY: usize = 16 * 1024;
 
 /// How long a handshake may take, from the first byte to the last.
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);

@@ -98,27 +98,36 @@ pub struct ServerConnection<R, W> {
 /// As [`Initiator::start`] and [`Initiator::read`], and those of the stream.
 pub async fn connect<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     reader: R,
-    mut writer: W,
+    writer: W,
     config: &InitiatorConfig,
     payload: Bytes,
     now: Timestamp,
     rng: &mut (dyn CryptoRng + Send),
     timeouts: Timeouts,
 ) -> Result<ClientConnection<R, W>, Error> {
-    let handshake = async {
-        let mut out = BytesMut::new();
-        let initiator = Initiator::start(config, payload, now, rng, &mut out)?;
-        write_all(&mut writer, &mut out).await?;
-        let mut incoming = Incoming::new(reader, FrameDecoder::new());
-        let hello = incoming.frame().await?.ok_or(Error::UnexpectedEnd)?;
-        let established = initiator.read(&hello, now, &mut out)?;
-        write_all(&mut writer, &mut out).await?;
-        Ok((incoming, established))
-    };
-    let (incoming, established) = within(timeouts, handshake).await?;
+    within(timeouts, initiate(reader, writer, config, payload, now, rng, timeouts.idle)).await
+}
+
+async fn initiate<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    reader: R,
+    mut writer: W,
+    config: &InitiatorConfig,
+    payload: Bytes,
+    now: Timestamp,
+    rng: &mut (dyn CryptoRng + Send),
+    idle: Option<Duration>,
+) -> Result<ClientConnection<R, W>, Error> {
+    let mut out = BytesMut::new();
+    let initiator = Initiator::start(config, payload, now, rng, &mut out)?;
+    write_all(&mut writer, &mut out).await?;
+    let mut incoming = Incoming::new(reader, FrameDecoder::new());
+    let hello = incoming.frame().await?.ok_or(Error::UnexpectedEnd)?;
+    let established = initiator.read(&hello, now, &mut out)?;
+    drop(hello);
+    write_all(&mut writer, &mut out).await?;
     let (sealer, opener) = established.transport.split();
     Ok(ClientConnection {
-        reader: MessageReader::new(incoming, opener, timeouts.idle),
+        reader: MessageReader::new(incoming, opener, idle),
         writer: MessageWriter::new(writer, sealer),
         pattern: established.pattern,
         server: established.server,
@@ -135,36 +144,42 @@ pub async fn connect<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
 /// be told to the client: close the stream.
 pub async fn accept<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     reader: R,
-    mut writer: W,
+    writer: W,
     config: &ResponderConfig,
     rng: &mut (dyn CryptoRng + Send),
     timeouts: Timeouts,
 ) -> Result<ServerConnection<R, W>, Error> {
-    let handshake = async {
-        let mut incoming = Incoming::new(
-            reader,
-            match config.profile {
-                Profile::WhatsApp => FrameDecoder::with_prologue(),
-                Profile::Plain { .. } => FrameDecoder::new(),
-            },
-        );
-        let mut out = BytesMut::new();
-        let hello = incoming.frame().await?.ok_or(Error::UnexpectedEnd)?;
-        let step = Responder::new(config).read(&hello, rng, &mut out)?;
-        drop(hello);
-        write_all(&mut writer, &mut out).await?;
-        drop(out);
-        let accepted = match step {
-            Step::Done(accepted) => accepted,
-            Step::Continue(wait) => wait.read(&incoming.frame().await?.ok_or(Error::UnexpectedEnd)?)?,
-        };
-        Ok((incoming, accepted))
+    within(timeouts, respond(reader, writer, config, rng, timeouts.idle)).await
+}
+
+async fn respond<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    reader: R,
+    mut writer: W,
+    config: &ResponderConfig,
+    rng: &mut (dyn CryptoRng + Send),
+    idle: Option<Duration>,
+) -> Result<ServerConnection<R, W>, Error> {
+    let mut incoming = Incoming::new(
+        reader,
+        match config.profile {
+            Profile::WhatsApp => FrameDecoder::with_prologue(),
+            Profile::Plain { .. } => FrameDecoder::new(),
+        },
+    );
+    let mut out = BytesMut::new();
+    let hello = incoming.frame().await?.ok_or(Error::UnexpectedEnd)?;
+    let step = Responder::new(config).read(&hello, rng, &mut out)?;
+    drop(hello);
+    write_all(&mut writer, &mut out).await?;
+    drop(out);
+    let accepted = match step {
+        Step::Done(accepted) => accepted,
+        Step::Continue(wait) => wait.read(&incoming.frame().await?.ok_or(Error::UnexpectedEnd)?)?,
     };
-    let (incoming, accepted) = within(timeouts, handshake).await?;
     let (sealer, opener) = accepted.transport.split();
     let edge_routing = incoming.edge_routing();
     Ok(ServerConnection {
-        reader: MessageReader::new(incoming, opener, timeouts.idle),
+        reader: MessageReader::new(incoming, opener, idle),
         writer: MessageWriter::new(writer, sealer),
         pattern: accepted.pattern,
         client: accepted.client,
