@@ -6,6 +6,7 @@
 mod instructions;
 mod media;
 mod noise;
+mod signal;
 mod xmpp;
 
 use crate::run::{Result, announce, out_dir, target_dir};
@@ -30,6 +31,7 @@ pub(crate) fn bench(sh: &Shell, area: Option<&str>, accept: bool) -> Result {
         let measured = match *name {
             "xmpp" => xmpp::bench(sh)?,
             "noise" => noise::bench(sh)?,
+            "signal" => signal::bench(sh)?,
             "media" => media::bench(sh)?,
             _ => Vec::new(),
         };
@@ -90,6 +92,24 @@ fn peers(sh: &Shell, simd: bool) -> Result<PathBuf> {
     }
     build.run()?;
     Ok(target.join("release"))
+}
+
+/// One bench of ours and one of the peer, in turns.
+fn beside(
+    metric: &'static str,
+    peer_name: &'static str,
+    (ours, mine): (&mut Side, &str),
+    (peer, theirs): (&mut Side, &str),
+) -> Result<Measured> {
+    let mut samples = [Vec::new(), Vec::new()];
+    for _ in 0..ROUNDS {
+        let [ours_ns, peer_ns] = &mut samples;
+        ours_ns.push(ours.measure(&json!({"bench": mine, "input": ""}))?);
+        peer_ns.push(peer.measure(&json!({"bench": theirs, "input": ""}))?);
+    }
+    let [ours, peer] = samples.each_ref().map(|samples| median(samples));
+    let (ratio, note) = (peer / ours, String::new());
+    Ok(Measured { metric, unit: "ns", peer_name, ours, peer, ratio, note, samples: json!(samples) })
 }
 
 fn median(samples: &[f64]) -> f64 {

@@ -1,8 +1,7 @@
 //! The transport and the handshake beside their bounds (the same provider's primitives, bare) and beside snow.
 
-use super::{Measured, ROUNDS, Side, median};
+use super::{Measured, Side, beside};
 use crate::run::{Result, target_dir};
-use serde_json::json;
 use std::process::Command;
 use xshell::{Shell, cmd};
 
@@ -64,21 +63,4 @@ fn worst(
     let mut worst = worst.ok_or("no provider")?;
     worst.note = notes.join(", ");
     Ok(worst)
-}
-
-fn beside(
-    metric: &'static str,
-    peer_name: &'static str,
-    (ours, mine): (&mut Side, &str),
-    (peer, theirs): (&mut Side, &str),
-) -> Result<Measured> {
-    let mut samples = [Vec::new(), Vec::new()];
-    for _ in 0..ROUNDS {
-        let [ours_ns, peer_ns] = &mut samples;
-        ours_ns.push(ours.measure(&json!({"bench": mine, "input": ""}))?);
-        peer_ns.push(peer.measure(&json!({"bench": theirs, "input": ""}))?);
-    }
-    let [ours, peer] = samples.each_ref().map(|samples| median(samples));
-    let (ratio, note) = (peer / ours, String::new());
-    Ok(Measured { metric, unit: "ns", peer_name, ours, peer, ratio, note, samples: json!(samples) })
 }

@@ -6,7 +6,7 @@ const PERMISSIVE: &str = "Apache-2.0 OR MIT";
 const AGPL: &str = "AGPL-3.0-only";
 
 /// The crates under the AGPL.
-const AGPL_CRATES: &[&str] = &["comity-signal-x3dh", "comity-signal-pqxdh", "comity-cli"];
+const AGPL_CRATES: &[&str] = &["comity-signal-x3dh", "comity-signal-pqxdh", "comity-cli", "comity-bench-signal"];
 /// The crates that wrap a Signal engine.
 const SUITES: &[&str] = &["comity-signal-x3dh", "comity-signal-pqxdh"];
 /// The engines themselves, whatever their manifests say about their licence.
@@ -66,7 +66,7 @@ fn allowed(from: &str) -> &'static [&'static str] {
 
 /// The crates whose arrows are free: they stand on top, or are not published.
 fn on_top(name: &str) -> bool {
-    matches!(name, "comity-cli" | "comity-conformance" | "comity-testkit" | "comity-benches")
+    matches!(name, "comity-cli" | "comity-conformance" | "comity-testkit" | "comity-benches" | "comity-bench-signal")
 }
 
 /// Tests of the upper crates set up whole conversations.
@@ -142,7 +142,7 @@ fn check_linked(graph: &Graph, package: &Package, breaches: &mut Vec<String>) {
 /// Licence texts and a README beside every manifest of a library or program.
 pub(crate) fn check_licence_files(graph: &Graph) -> Vec<String> {
     let mut breaches = Vec::new();
-    for package in graph.members().filter(|package| ours(&package.name) && package.name != "comity-benches") {
+    for package in graph.members().filter(|package| ours(&package.name) && !package.name.starts_with("comity-bench")) {
         let agpl = AGPL_CRATES.contains(&package.name.as_str());
         for (file, wanted) in
             [("LICENSE-AGPL", agpl), ("LICENSE-APACHE", !agpl), ("LICENSE-MIT", !agpl), ("README.md", true)]
