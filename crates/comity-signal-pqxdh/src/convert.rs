@@ -64,7 +64,10 @@ pub(crate) fn error(error: E) -> Error {
         | E::WrongKEMKeyType(..)
         | E::BadKEMKeyLength(..)
         | E::BadKEMCiphertextLength(..) => Error::Malformed("message"),
-        E::InvalidSessionStructure(_) | E::InvalidSenderKeySession { .. } => Error::Corrupt("engine state"),
+        E::InvalidSessionStructure(_)
+        | E::InvalidState(..)
+        | E::InvalidSenderKeySession { .. }
+        | E::InvalidMacKeyLength(_) => Error::Corrupt("engine state"),
         _ => Error::Engine("libsignal-protocol"),
     }
 }

@@ -52,7 +52,10 @@ pub(crate) fn error(error: E) -> Error {
         | E::NoKeyTypeIdentifier
         | E::BadKeyType(_)
         | E::BadKeyLength(..) => Error::Malformed("message"),
-        E::InvalidSessionStructure(_) | E::InvalidSenderKeySession => Error::Corrupt("engine state"),
+        E::InvalidSessionStructure(_)
+        | E::InvalidState(..)
+        | E::InvalidSenderKeySession
+        | E::InvalidMacKeyLength(_) => Error::Corrupt("engine state"),
         _ => Error::Engine("wacore-libsignal"),
     }
 }

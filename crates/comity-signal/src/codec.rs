@@ -1,6 +1,19 @@
-//! The records' own encoding: a version byte, then fixed-order big-endian fields; bytes with a u32 length before them.
+//! The records' own encoding: a version byte, then fixed-order big-endian fields, bytes with a u32 length before them;
+//! at the end 8 bytes of checksum, so that no engine gets to see a damaged state.
 
 use crate::Error;
+
+const CHECKSUM_LEN: usize = 8;
+
+/// FNV-1a over words: whatever changes within one word is found, other damage all but surely. It is against damage, not
+/// against forgery.
+fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LEN] {
+    let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+    let (words, rest) = bytes.as_chunks();
+    let hash = words.iter().fold(0xcbf2_9ce4_8422_2325, |hash, word| step(hash, u64::from_le_bytes(*word)));
+    let hash = rest.iter().fold(hash, |hash, byte| step(hash, u64::from(*byte)));
+    step(hash, u64::try_from(bytes.len()).unwrap_or(u64::MAX)).to_be_bytes()
+}
 
 /// A bounds-checked reader of one record.
 pub(crate) struct Reader<'a>(&'a [u8]);
@@ -10,6 +23,10 @@ impl<'a> Reader<'a> {
     pub(crate) fn new(bytes: &'a [u8], version: u8) -> Result<Self, Error> {
         if bytes.len() > crate::limits::MAX_RECORD_LEN {
             return Err(Error::LimitExceeded("stored record"));
+        }
+        let (bytes, check) = bytes.split_last_chunk().ok_or(Error::Corrupt("record cut short"))?;
+        if *check != checksum(bytes) {
+            return Err(Error::Corrupt("record does not fit its checksum"));
         }
         let mut reader = Self(bytes);
         if reader.u8()? != version {
@@ -81,6 +98,27 @@ impl Writer {
     }
 
     pub(crate) fn finish(self) -> Vec<u8> {
-        self.0
+        let check = checksum(&self.0);
+        self.raw(&check).0
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "test code")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bit_is_under_the_checksum() {
+        for len in 0..40 {
+            let good = Writer::new(7).raw(&vec![0xa5; len]).finish();
+            assert!(Reader::new(&good, 7).is_ok());
+            assert_eq!(Reader::new(&good, 8).err(), Some(Error::Corrupt("unknown record layout")));
+            for bit in 0..8 * good.len() {
+                let mut bad = good.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(Reader::new(&bad, 7).err(), Some(Error::Corrupt("record does not fit its checksum")));
+            }
+        }
     }
 }

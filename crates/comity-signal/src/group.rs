@@ -31,7 +31,8 @@ impl Stored {
         let mut r = Reader::new(bytes, LAYOUT)?;
         let (version, raw) = (r.u8()?, r.array()?);
         // All zero, a low-order key, stands for "ours".
-        let identity = PublicKey::new(raw).ok();
+        let identity = if raw == [0; 32] { None } else { Some(PublicKey::new(raw)) };
+        let identity = identity.transpose().map_err(|_| Error::Corrupt("sender key"))?;
         let state = Zeroizing::new(r.bytes()?.to_vec());
         r.end()?;
         Ok(Some(Self { version, identity, state }))

@@ -6,9 +6,9 @@ use crate::{
     keys_for_group,
 };
 
-const GROUP: &str = "120363000000000001@g.us";
+pub(super) const GROUP: &str = "120363000000000001@g.us";
 
-fn distribution(end: &mut End) -> Vec<u8> {
+pub(super) fn distribution(end: &mut End) -> Vec<u8> {
     let me = end.address.clone();
     let version = end.suites.iter().next().unwrap().version();
     let records = end.load(&keys_for_group(GROUP, &me));
@@ -17,7 +17,7 @@ fn distribution(end: &mut End) -> Vec<u8> {
     out.to_vec()
 }
 
-fn group_send(end: &mut End, plaintext: &[u8]) -> Encrypted {
+pub(super) fn group_send(end: &mut End, plaintext: &[u8]) -> Encrypted {
     let me = end.address.clone();
     let records = end.load(&keys_for_group(GROUP, &me));
     let (out, batch) = group_encrypt(&records, &end.suites, GROUP, &me, plaintext, &mut end.rng).unwrap();
@@ -25,7 +25,7 @@ fn group_send(end: &mut End, plaintext: &[u8]) -> Encrypted {
     out
 }
 
-fn group_read(end: &mut End, from: &Address, message: &Encrypted) -> Result<Vec<u8>, Error> {
+pub(super) fn group_read(end: &mut End, from: &Address, message: &Encrypted) -> Result<Vec<u8>, Error> {
     let before = end.snapshot();
     let records = end.load(&keys_for_group(GROUP, from));
     match group_decrypt(&records, &end.suites, GROUP, from, &message.body) {

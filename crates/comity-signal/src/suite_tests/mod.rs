@@ -24,6 +24,7 @@ mod groups;
 mod histories;
 mod one_to_one;
 mod pre_keys;
+mod state;
 
 use crate::store_tests::MemoryStore;
 use crate::{
@@ -38,6 +39,7 @@ pub use groups::*;
 pub use histories::*;
 pub use one_to_one::*;
 pub use pre_keys::*;
+pub use state::*;
 
 /// A deterministic generator for tests: SHA-256 in counter mode over a seed.
 #[derive(Clone, Debug)]
@@ -266,6 +268,17 @@ macro_rules! suite_tests {
         #[test]
         fn histories() {
             $crate::suite_tests::histories(&$crate::Suites::new().with($suite), $position);
+        }
+    };
+    (state; $suite:expr, $text:expr) => {
+        #[test]
+        fn stored_state_is_read() {
+            $crate::suite_tests::stored_state_is_read($suite, $text);
+        }
+
+        #[test]
+        fn damaged_state_is_an_error() {
+            $crate::suite_tests::damaged_state_is_an_error($suite, $text);
         }
     };
     (groups; $suite:expr) => {
