@@ -40,7 +40,7 @@ pub const MAX_READ: usize = 8 * 1024;
 pub const MAX_UPGRADE: usize = 4 * 1024;
 
 /// Most lines of it.
-pub const MAX_UPGRADE_LINES: usize = 32;
+pub const MAX_UPGRADE_LINES: usize = 24;
 
 /// Longest WebSocket frame taken. It costs no memory: a frame is taken in pieces of [`WEBSOCKET_READ`].
 pub const MAX_WEBSOCKET_FRAME: u64 = 32 << 20;

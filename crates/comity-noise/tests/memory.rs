@@ -104,6 +104,9 @@ async fn a_connection_costs_what_is_promised() {
         assert!(peak <= 10 * 1024, "{peak} bytes");
     }
 
+    #[cfg(feature = "websocket")]
+    over_websockets(&sandbox, &up, [hello, login], &before).await;
+
     // Idle after it, and again after a message of 100,000 bytes.
     for script in [&up[..login], &up[..]] {
         let base = IN_USE.load(Ordering::Relaxed);
@@ -119,5 +122,86 @@ async fn a_connection_costs_what_is_promised() {
         let cost = IN_USE.load(Ordering::Relaxed) - base;
         println!("idle: {cost} bytes");
         assert!(cost <= 4 * 1024, "{cost} bytes");
+    }
+}
+
+/// A frame as a client sends it, under the mask that changes nothing.
+#[cfg(feature = "websocket")]
+fn frame(first: u8, len: usize, payload: &[u8]) -> Vec<u8> {
+    [&[first, 0x80 | 127], &(len as u64).to_be_bytes()[..], &[0; 4], payload].concat()
+}
+
+#[cfg(feature = "websocket")]
+async fn over_websockets(sandbox: &Sandbox, up: &[u8], [hello, login]: [usize; 2], before: &[u8]) {
+    use comity_noise::io::websocket;
+    use comity_noise::limits::{MAX_UPGRADE, MAX_UPGRADE_LINES, MAX_WEBSOCKET_FRAME, MAX_WEBSOCKET_MEMORY};
+
+    let request = "GET /ws/chat HTTP/1.1\r\nHost: chat\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    // The largest head: as many lines as there may be, of as many different headers, and all bytes.
+    let lines = MAX_UPGRADE_LINES - 1 - request.lines().count();
+    let mut largest = request.to_owned();
+    for line in 0..lines {
+        let left = MAX_UPGRADE - 2 - largest.len();
+        let header = format!("x{line}: \r\n");
+        largest.push_str(&header.replace(": ", &format!(": {}", "v".repeat(left / (lines - line) - header.len()))));
+    }
+    largest.push_str("\r\n");
+    assert!(largest.len() > MAX_UPGRADE - 40 && largest.len() <= MAX_UPGRADE);
+    let request = format!("{request}\r\n").into_bytes();
+
+    let fragment = |n: usize, byte: &u8| frame(if n == 0 { 2 } else { 0 }, 1, &[*byte]);
+    let scripts = [
+        ("a head cut short", largest.as_bytes()[..MAX_UPGRADE - 100].to_vec()),
+        ("the largest head", largest.into_bytes()),
+        ("an upgrade", request.clone()),
+        ("the longest frame declared", [&request[..], &frame(0x82, MAX_WEBSOCKET_FRAME as usize, &[])].concat()),
+        ("and begun", [&request[..], &frame(0x82, MAX_WEBSOCKET_FRAME as usize, before)].concat()),
+        ("the longest login, in one frame", [&request[..], &frame(0x82, before.len(), before)].concat()),
+        (
+            "two frames",
+            [&request[..], &frame(0x82, hello, &before[..hello]), &frame(0x82, 9000, &before[hello..])].concat(),
+        ),
+        (
+            "fragments of a byte",
+            [request.clone(), before.iter().enumerate().flat_map(|(n, byte)| fragment(n, byte)).collect()].concat(),
+        ),
+        ("pings", [request.clone(), frame(0x89, 125, &[0; 125]).repeat(50)].concat()),
+    ];
+    for (name, script) in scripts {
+        for piece in [1, 700, 1 << 20] {
+            let mut rng = rng(6);
+            let base = IN_USE.load(Ordering::Relaxed);
+            PEAK.store(base, Ordering::Relaxed);
+            let stream = tokio::io::join(Script(&script, piece), Nowhere);
+            let mut waiting = pin!(websocket::accept(stream, &sandbox.config, &mut rng, Timeouts::default()));
+            for _ in 0..100 {
+                let pending = waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();
+                assert!(pending, "{name}");
+            }
+            let peak = PEAK.load(Ordering::Relaxed) - base + size_of_val(&*waiting);
+            println!("{name}, pieces of {piece}: peak {peak} bytes, future {}", size_of_val(&*waiting));
+            assert!(peak <= MAX_WEBSOCKET_MEMORY, "{name}: {peak} bytes");
+        }
+    }
+
+    // Idle after the login, and again after a message of 100,000 bytes each way.
+    for len in [login, up.len()] {
+        let base = IN_USE.load(Ordering::Relaxed);
+        let mut rng = rng(6);
+        let script = [request.clone(), frame(0x82, len, &up[..len])].concat();
+        let start = script.len();
+        let stream = tokio::io::join(Script(&script, 4096), Nowhere);
+        let accepted = websocket::accept(stream, &sandbox.config, &mut rng, Timeouts::default());
+        let mut connection = Box::new(accepted.await.unwrap());
+        if len > login {
+            assert_eq!(connection.reader.read().await.unwrap().unwrap().len(), 100_000);
+            connection.writer.send(&[0; 100_000]).await.unwrap();
+        }
+        let mut reading = Box::pin(connection.reader.read());
+        assert!(reading.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let cost = IN_USE.load(Ordering::Relaxed) - base - start;
+        println!("idle over a WebSocket: {cost} bytes");
+        assert!(cost <= 12 * 1024, "{cost} bytes");
     }
 }

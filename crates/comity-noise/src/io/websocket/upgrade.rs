@@ -33,7 +33,7 @@ pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(stream: S, host: 
 
 /// Reads up to the empty line.
 async fn head<S: AsyncRead + Unpin>(io: &mut BufReader<S>) -> Result<Vec<u8>, Error> {
-    let (mut head, mut lines) = (Vec::new(), 0);
+    let (mut head, mut lines) = (Vec::with_capacity(MAX_UPGRADE), 0);
     loop {
         let start = head.len();
         loop {
