@@ -4,11 +4,13 @@
 //! once, and takes the changed session out, if and only if the operation succeeded. Closed on the way, each with a test
 //! in `tests/regress.rs`:
 //! - its post-quantum ratchet panics on a message part `01 01 00`, before any MAC is checked: such parts do not get
-//!   there ([`pq_ratchet_well_formed`]), and a panic would end at the adapter;
+//!   there ([`pq_ratchet_well_formed`]), and any panic ends at the adapter, as an error;
 //! - a message without that part, which the ratchet would let pass, is refused (see [`Dangerous`]);
 //! - its device ids start at 1, ours at 0: inside, every peer has device 1;
 //! - its post-quantum key generation reads the clock; here it does not;
-//! - low-order public keys are taken.
+//! - low-order public keys are taken;
+//! - it does not look at the addresses that newer official clients write into a message; here the sender's has to be the
+//!   peer's.
 //!
 //! The engine follows a sender over up to 24,999 skipped messages and keeps 2,000 of their keys.
 #![deny(unsafe_code)]

@@ -7,7 +7,7 @@
 //! - a loaded record skips up to 64 counters unless its lease is waived after **each** load;
 //! - the used one-time pre-key is the caller's to delete (`comity-signal` does, in the same batch);
 //! - the identity in a `pkmsg` is not compared with that of the session the message opens under;
-//! - low-order public keys are taken;
+//! - low-order public keys are taken, and addresses written into a message not looked at;
 //! - any crate of the process can replace the engine's cryptography.
 #![deny(unsafe_code)]
 

@@ -415,7 +415,7 @@ impl World {
     fn reset(&mut self, side: usize) {
         self.note(format!("{side} begins again"));
         let old = &self.clients[side];
-        let seed = 1_000_000 + 10 * self.seed + u64::try_from(2 * old.resets).unwrap() + u64::try_from(side).unwrap();
+        let seed = 1_000_000 + 10 * self.seed + u64::from(2 * old.resets) + u64::try_from(side).unwrap();
         let mut end = End::new(old.end.address.name(), seed, &old.end.suites, 4);
         (end.policy, end.now) = (old.end.policy, old.end.now);
         for kind in [RecordKind::Sent, RecordKind::Seen] {

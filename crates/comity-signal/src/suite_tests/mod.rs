@@ -262,7 +262,8 @@ macro_rules! suite_tests {
     };
     (pre_keys; $suite:expr) => {
         $crate::suite_tests!(@each $suite; without_one_time_key one_time_keys_are_used_once_and_only_on_success
-            the_outer_identity_is_bound bad_bundles_are_refused low_order_keys_are_refused a_message_is_from_whom_it_says signed_pre_key_rotation);
+            the_outer_identity_is_bound bad_bundles_are_refused low_order_keys_are_refused a_message_is_from_whom_it_says
+            signed_pre_key_rotation);
     };
     (histories; $suite:expr, $position:expr) => {
         #[test]

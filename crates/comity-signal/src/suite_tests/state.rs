@@ -163,8 +163,8 @@ impl Fixture {
     }
 }
 
-/// The tracked records are read and used: each message opens, the account goes on where it was, and what is written over
-/// them by this version is read, too.
+/// The tracked records are read and used: each message opens, the account goes on where it was, and what this version
+/// writes over them is read, too.
 pub fn stored_state_is_read(suite: impl Suite + 'static, text: &str) {
     let suites = Suites::new().with(suite);
     let mut fixture = parse(&suites, text);
