@@ -19,8 +19,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use comity_signal::suite_tests::{End, flipped};
 use comity_signal::{
-    Address, Bundle, EncKind, Encrypted, Party, PqPreKeyPublic, PreKeyPublic, PublicKey, SignedPreKeyPublic, Suites,
-    group_decrypt, group_distribution, group_encrypt, group_process, keys_for_group, safety_number,
+    Address, Bundle, EncKind, Encrypted, Error, Party, PqPreKeyPublic, PreKeyPublic, PublicKey, SignedPreKeyPublic,
+    Suites, group_decrypt, group_distribution, group_encrypt, group_process, keys_for_group, safety_number, wire,
 };
 use comity_signal_pqxdh::Pqxdh;
 use comity_signal_x3dh::X3dh;
@@ -48,6 +48,8 @@ struct Peer {
     from: BufReader<ChildStdout>,
     requests: u64,
     identity: PublicKey,
+    /// Who we are to the peer.
+    remote: Value,
 }
 
 impl Drop for Peer {
@@ -70,7 +72,7 @@ impl Peer {
         let to = child.stdin.take().unwrap();
         let from = BufReader::new(child.stdout.take().unwrap());
         let identity = PublicKey::new([9; 32]).unwrap();
-        let mut peer = Self { child, to, from, requests: 0, identity };
+        let mut peer = Self { child, to, from, requests: 0, identity, remote: us() };
         let hello = peer.ask(json!({"cmd": "init", "name": name, "device_id": 1}));
         peer.identity = PublicKey::parse(&un64(&hello["identity_key"])).unwrap();
         peer
@@ -126,11 +128,11 @@ impl Peer {
                 json!({"id": k.id, "key": b64(&k.value), "signature": b64(&k.signature)})
             }),
         });
-        self.ask(json!({"cmd": "process_bundle", "remote": us(), "bundle": body}));
+        self.ask(json!({"cmd": "process_bundle", "remote": self.remote, "bundle": body}));
     }
 
     fn encrypt(&mut self, plaintext: &[u8]) -> Encrypted {
-        let m = self.ask(json!({"cmd": "encrypt", "remote": us(), "plaintext": b64(plaintext)}));
+        let m = self.ask(json!({"cmd": "encrypt", "remote": self.remote, "plaintext": b64(plaintext)}));
         let kind = if m["type"] == "prekey" { EncKind::Pkmsg } else { EncKind::Msg };
         let body = un64(&m["body"]);
         Encrypted { kind, version: body[0] >> 4, body: body.into() }
@@ -138,7 +140,8 @@ impl Peer {
 
     fn decrypt(&mut self, m: &Encrypted) -> Result<Vec<u8>, String> {
         let kind = if m.kind == EncKind::Pkmsg { "prekey" } else { "signal" };
-        let reply = self.try_ask(json!({"cmd": "decrypt", "remote": us(), "type": kind, "body": b64(&m.body)}))?;
+        let reply =
+            self.try_ask(json!({"cmd": "decrypt", "remote": self.remote, "type": kind, "body": b64(&m.body)}))?;
         Ok(un64(&reply["plaintext"]))
     }
 
@@ -234,6 +237,32 @@ fn tamper_and_replay(peer: &mut Peer, version: u8) {
     }
 }
 
+/// Both of us named by UUIDs: the peer writes both addresses into its messages, under the MAC. They open as from whom they
+/// say, and from nobody else.
+fn addresses(peer: &mut Peer) {
+    const UUIDS: [&str; 2] = ["9d0652a3-dcc3-4d11-975f-74d61598733f", "796abedb-ca4e-4f18-8803-1fde5b921f9f"];
+    let hello = peer.ask(json!({"cmd": "init", "name": UUIDS[0], "device_id": 1}));
+    peer.identity = PublicKey::parse(&un64(&hello["identity_key"])).unwrap();
+    peer.remote = json!({"name": UUIDS[1], "device_id": 1});
+    let theirs = Address::new(UUIDS[0], 0).unwrap();
+    let mut us = end(4, 5, 6);
+    peer.process(&us.bundle());
+    for text in [b"1", b"2"] {
+        let m = peer.encrypt(text);
+        let inner = wire::PreKeyMessage::parse(&m.body).unwrap().inner;
+        assert!(wire::SignalMessage::parse(inner).unwrap().addresses.is_some(), "no oracle without addresses");
+        for other in [them(), Address::new(UUIDS[1], 0).unwrap(), Address::new(UUIDS[0], 2).unwrap()] {
+            assert_eq!(us.refuses(&other, &m), Error::Misdirected);
+        }
+        us.opens(&theirs, &m, text);
+    }
+    let answer = us.encrypt(&theirs, b"answer").unwrap();
+    peer.opens(&answer, b"answer");
+    let m = peer.encrypt(b"3");
+    assert_eq!(m.kind, EncKind::Msg);
+    us.opens(&theirs, &m, b"3");
+}
+
 fn fingerprint(peer: &mut Peer) {
     let ours = end(4, 0, 4).account().identity();
     let theirs = Party { id: THEIRS, identity: peer.identity };
@@ -307,7 +336,10 @@ const CASES: &[Case] = &[
         fresh(p);
         no_one_time_key(p, 4, false);
     }),
-    ("signal.official-0.103.tamper-replay-refused", "official-0.103.0", |p| tamper_and_replay(p, 4)),
+    ("signal.official-0.103.tamper-replay-refused", "official-0.103.0", |p| {
+        tamper_and_replay(p, 4);
+        addresses(p);
+    }),
     ("signal.official-0.103.fingerprint", "official-0.103.0", fingerprint),
     ("signal.official-0.103.v4-group-send", "official-0.103.0", |p| group(p, 4, OFFICIAL_GROUP, true)),
     ("signal.official-0.103.v4-group-receive", "official-0.103.0", |p| group(p, 4, OFFICIAL_GROUP, false)),
