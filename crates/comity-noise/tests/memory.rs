@@ -1,6 +1,13 @@
 //! What a connection costs a server, counted by the allocator: before its login, and idle after it.
 #![cfg(feature = "tokio")]
-#![allow(unsafe_code, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test")]
+#![allow(
+    unsafe_code,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test"
+)]
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! The same byte stream in binary WebSocket messages (PROTOCOL §5.1): a message may hold part of a frame or several.
 //!
 //! [`accept`] and [`connect`] do all of it under the one deadline: the upgrade, the handshake, the connection. What the
-//! peer declares costs nothing, logged in or not: see [`guard`].
+//! peer declares costs nothing, logged in or not: its frames are taken in pieces of [`WEBSOCKET_READ`] bytes.
 
 mod guard;
 mod upgrade;
@@ -85,6 +85,8 @@ pub struct ByteStream<S> {
     socket: WebSocketStream<Guard<S>>,
     /// Of the last message, what was not read yet.
     bytes: Bytes,
+    /// Whether the peer has sent its closing message.
+    ended: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream<S> {
@@ -95,18 +97,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream<S> {
             .max_write_buffer_size(4 * WEBSOCKET_PIECE)
             .max_message_size(Some(WEBSOCKET_READ))
             .max_frame_size(Some(WEBSOCKET_READ));
-        Self { socket: WebSocketStream::from_raw_socket(Guard::new(io), role, Some(config)).await, bytes: Bytes::new() }
+        let socket = WebSocketStream::from_raw_socket(Guard::new(io), role, Some(config)).await;
+        Self { socket, bytes: Bytes::new(), ended: false }
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ByteStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        while self.bytes.is_empty() {
+        while self.bytes.is_empty() && !self.ended {
             match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
                 Some(Ok(Message::Binary(bytes))) => self.bytes = bytes,
+                Some(Ok(Message::Close(_))) => {
+                    // The answer is sent if the peer still reads; that is not waited for.
+                    let _ = Pin::new(&mut self.socket).poll_flush(cx);
+                    self.ended = true;
+                }
                 Some(Ok(_)) => {} // control messages, which the socket answers itself
                 Some(Err(e)) => return Poll::Ready(Err(io_error(e))),
-                None => return Poll::Ready(Ok(())),
+                None => self.ended = true,
             }
         }
         let len = self.bytes.len().min(buf.remaining());
