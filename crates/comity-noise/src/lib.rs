@@ -63,6 +63,10 @@
 //! and can be replayed: see [`Login`]. Lengths are not hidden. Long-lived and transport keys are wiped when dropped; the
 //! handshake library's own working copies are not.
 
+#[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod cert;
 mod error;
 pub mod frame;

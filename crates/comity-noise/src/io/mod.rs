@@ -1,7 +1,8 @@
 //! Adapter for byte streams: handshakes under a deadline, then a reader and a writer of messages (PROTOCOL §5.1).
 //!
 //! Reader and writer are separate values over separate halves of a stream (`TcpStream::into_split`,
-//! `tokio::io::split`), so that different tasks can own them.
+//! `tokio::io::split`), so that different tasks can own them. The generator is `Send`, as `rand::rngs::StdRng` is and the
+//! thread's own one is not.
 //!
 //! ```no_run
 //! # async fn f(config: &comity_noise::InitiatorConfig, login: bytes::Bytes, now: comity_core::Timestamp,
