@@ -300,7 +300,7 @@ pub fn conflicts_lose_nothing(open: impl Fn() -> Opened) {
 }
 
 /// Generates the tests of a store. The expression makes a fresh medium and gives `Fn() -> Box<dyn Store>` over it (see
-/// the [module](crate::store_tests)).
+/// the [module](mod@crate::store_tests)).
 #[macro_export]
 macro_rules! store_tests {
     (@each $fresh:expr; $($name:ident)*) => {
