@@ -7,6 +7,7 @@ mod media;
 mod noise;
 mod stanza;
 mod tree;
+mod websocket;
 mod xmpp;
 
 /// A body and its name.
@@ -27,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     ("noise_handshake_null", noise::handshake_null),
     ("noise_handshake_responder", noise::handshake_responder),
     ("noise_transport_ops", noise::transport_ops),
+    ("noise_websocket", websocket::websocket),
 ];
 
 /// Targets whose body is a file of its own, for it needs a foreign implementation that only this folder's lock file has.

@@ -17,7 +17,7 @@ use core::convert::Infallible;
 use rand_core::{TryCryptoRng, TryRng};
 use std::sync::LazyLock;
 
-const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+pub(super) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const LOGIN: &[u8] = b"an encoded ClientPayload";
 
 /// Reproducible "randomness".
@@ -112,14 +112,14 @@ fn frames(mut decoder: FrameDecoder, stream: &[u8], sizes: impl Iterator<Item = 
 }
 
 /// A server, the same after a change of its key, and their client.
-struct Setup {
-    server: ResponderConfig,
+pub(super) struct Setup {
+    pub(super) server: ResponderConfig,
     moved: ResponderConfig,
-    client: InitiatorConfig,
-    resume: VerifiedServer,
+    pub(super) client: InitiatorConfig,
+    pub(super) resume: VerifiedServer,
 }
 
-static SETUPS: LazyLock<[Setup; 2]> = LazyLock::new(|| {
+pub(super) static SETUPS: LazyLock<[Setup; 2]> = LazyLock::new(|| {
     [Profile::WhatsApp, Profile::Plain { prologue: Bytes::from_static(b"prologue") }].map(|profile| {
         let rng = &mut Draw(1);
         let [root, middle, own, other, client] = [(); 5].map(|()| StaticKey::generate(rng));
