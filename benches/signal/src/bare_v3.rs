@@ -163,6 +163,7 @@ impl Pair {
             _ => CiphertextMessage::SignalMessage(body.try_into().unwrap()),
         };
         let (mut identities, mut pre_keys, signed) = (self.ends[at].clone(), self.ends[at].clone(), &self.ends[at]);
+        let mut rng = rand::rng();
         let opened = message_decrypt(
             &message,
             &self.addresses[1 - at],
@@ -170,7 +171,7 @@ impl Pair {
             &mut identities,
             &mut pre_keys,
             signed,
-            &mut rand::rng(),
+            &mut rng,
             UsePQRatchet::No,
         );
         assert_eq!(opened.now_or_never().unwrap().unwrap().plaintext, TEXT);

@@ -90,7 +90,8 @@ impl Pair {
         self.load(from);
         let (end, peer, now) = (&mut self.ends[from], &self.addresses[1 - from], SystemTime::UNIX_EPOCH);
         let (sessions, identities) = (&mut end.session_store, &mut end.identity_store);
-        let sealed = message_encrypt(&TEXT, peer, sessions, identities, now, &mut OsRng.unwrap_err());
+        let mut rng = OsRng.unwrap_err();
+        let sealed = message_encrypt(&TEXT, peer, sessions, identities, now, &mut rng);
         let sealed = sealed.now_or_never().unwrap().unwrap();
         self.keep(from);
         let kind = u8::from(matches!(sealed, CiphertextMessage::PreKeySignalMessage(_)));
@@ -104,7 +105,7 @@ impl Pair {
             1 => CiphertextMessage::PreKeySignalMessage(body.try_into().unwrap()),
             _ => CiphertextMessage::SignalMessage(body.try_into().unwrap()),
         };
-        let end = &mut self.ends[at];
+        let (end, mut rng) = (&mut self.ends[at], OsRng.unwrap_err());
         let opened = message_decrypt(
             &message,
             &self.addresses[1 - at],
@@ -113,7 +114,7 @@ impl Pair {
             &mut end.pre_key_store,
             &end.signed_pre_key_store,
             &mut end.kyber_pre_key_store,
-            &mut OsRng.unwrap_err(),
+            &mut rng,
         );
         assert_eq!(opened.now_or_never().unwrap().unwrap(), TEXT);
         self.keep(at);
