@@ -325,7 +325,7 @@ mod tests {
         let message = ls::CiphertextMessage::SignalMessage(body.as_slice().try_into().unwrap());
         // The record of the session: layout, number of states, version, length; the engine's own; checksum.
         let record = b.snapshot().into_iter().find(|(key, _)| key.kind == RecordKind::Session).unwrap().1;
-        let mut sessions = Sessions::load(Some(&record[7..record.len() - 8])).unwrap();
+        let mut sessions = Sessions::load(Some(&record[7..record.len() - 4])).unwrap();
         let context = Context {
             identity: &KeyPair::generate(&mut TestRng::new(1)),
             registration_id: 1,

@@ -1,18 +1,13 @@
 //! The records' own encoding: a version byte, then fixed-order big-endian fields, bytes with a u32 length before them;
-//! at the end 8 bytes of checksum, so that no engine gets to see a damaged state.
+//! at the end a checksum, so that no engine gets to see a damaged state.
 
 use crate::Error;
 
-const CHECKSUM_LEN: usize = 8;
+const CHECKSUM_LEN: usize = 4;
 
-/// FNV-1a over words: whatever changes within one word is found, other damage all but surely. It is against damage, not
-/// against forgery.
+/// CRC-32, against damage and not against forgery.
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LEN] {
-    let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
-    let (words, rest) = bytes.as_chunks();
-    let hash = words.iter().fold(0xcbf2_9ce4_8422_2325, |hash, word| step(hash, u64::from_le_bytes(*word)));
-    let hash = rest.iter().fold(hash, |hash, byte| step(hash, u64::from(*byte)));
-    step(hash, u64::try_from(bytes.len()).unwrap_or(u64::MAX)).to_be_bytes()
+    crc32fast::hash(bytes).to_be_bytes()
 }
 
 /// A bounds-checked reader of one record.

@@ -89,27 +89,44 @@ impl fmt::Debug for Decrypted {
     }
 }
 
-/// The sessions with one peer: at most one engine state per message version, the highest first.
-#[derive(Clone, Default)]
-struct Sessions(Vec<(u8, State)>);
+/// An engine's state: as it is stored, or a new one.
+enum Held<'a> {
+    Stored(&'a [u8]),
+    New(State),
+}
 
-impl Sessions {
-    fn load(records: &Records, peer: &Address) -> Result<Self, Error> {
+impl core::ops::Deref for Held<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Stored(state) => state,
+            Self::New(state) => state,
+        }
+    }
+}
+
+/// The sessions with one peer: at most one engine state per message version, the highest first.
+#[derive(Default)]
+struct Sessions<'a>(Vec<(u8, Held<'a>)>);
+
+impl<'a> Sessions<'a> {
+    fn load(records: &'a Records, peer: &Address) -> Result<Self, Error> {
         let Some(bytes) = records.value(&session_key(peer))? else { return Ok(Self::default()) };
         let mut r = Reader::new(bytes, LAYOUT)?;
         let n = r.u8()?;
-        let all = (0..n).map(|_| Ok((r.u8()?, Zeroizing::new(r.bytes()?.to_vec())))).collect::<Result<_, Error>>()?;
+        let all = (0..n).map(|_| Ok((r.u8()?, Held::Stored(r.bytes()?)))).collect::<Result<_, Error>>()?;
         r.end()?;
         Ok(Self(all))
     }
 
     fn get(&self, version: u8) -> Option<&[u8]> {
-        self.0.iter().find(|(v, _)| *v == version).map(|(_, state)| state.as_slice())
+        self.0.iter().find(|(v, _)| *v == version).map(|(_, state)| &**state)
     }
 
     fn set(&mut self, version: u8, state: State) {
         self.0.retain(|(v, _)| *v != version);
-        self.0.push((version, state));
+        self.0.push((version, Held::New(state)));
         self.0.sort_by_key(|(v, _)| core::cmp::Reverse(*v));
     }
 
@@ -418,7 +435,7 @@ fn use_up(
 pub fn archive(records: &Records, suites: &Suites, peer: &Address) -> Result<Batch, Error> {
     let mut sessions = Sessions::load(records, peer)?;
     for (version, state) in &mut sessions.0 {
-        *state = suites.get(*version)?.archive(state)?;
+        *state = Held::New(suites.get(*version)?.archive(state)?);
     }
     let mut batch = Batch::new();
     if !sessions.0.is_empty() {
