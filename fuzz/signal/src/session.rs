@@ -282,7 +282,7 @@ impl World {
             Ok(Some(out)) => self.arrive(side, id, body, &out, fault),
             Err(Error::IdentityChanged { identity }) => {
                 self.accept(side, identity);
-                self.queue[side].push((id, body));
+                self.queue[side].insert(at, (id, body));
             }
             Err(e) => {
                 assert!(fault == Fault::Conflict || before == self.ends[side].snapshot(), "a failure changes nothing");
@@ -347,16 +347,12 @@ impl World {
 
     /// Delivers all that is under way, without faults.
     fn drain(&mut self) {
-        for _ in 0..50 {
-            for side in [0, 1] {
-                while !self.queue[side].is_empty() {
-                    self.deliver(side, 0, Fault::None);
-                }
-                while !self.asked[side].is_empty() {
-                    self.answer(side, 0, Fault::None);
-                }
-            }
-            if self.queue.iter().all(Vec::is_empty) && self.asked.iter().all(Vec::is_empty) {
+        for _ in 0..50 * MAX_OPS {
+            if let Some(side) = self.queue.iter().position(|queue| !queue.is_empty()) {
+                self.deliver(side, 0, Fault::None);
+            } else if let Some(side) = self.asked.iter().position(|asked| !asked.is_empty()) {
+                self.answer(side, 0, Fault::None);
+            } else {
                 let lost: Vec<_> = (0..self.messages.len()).filter(|id| self.messages[*id].arrived == 0).collect();
                 if lost.is_empty() {
                     return;
