@@ -71,14 +71,22 @@ pub fn account_key() -> RecordKey {
     RecordKey::new(RecordKind::Account, "self")
 }
 
+/// A key by `peer`, in the form that the address prints as: each operation makes several.
+fn peer_key(kind: RecordKind, peer: &Address) -> RecordKey {
+    match peer.device() {
+        0 => RecordKey { kind, id: [peer.name(), ".0"].concat().into() },
+        _ => RecordKey::new(kind, peer),
+    }
+}
+
 /// The key of the session with `peer`.
 pub fn session_key(peer: &Address) -> RecordKey {
-    RecordKey::new(RecordKind::Session, peer)
+    peer_key(RecordKind::Session, peer)
 }
 
 /// The key of `peer`'s pinned identity.
 pub fn identity_key(peer: &Address) -> RecordKey {
-    RecordKey::new(RecordKind::PeerIdentity, peer)
+    peer_key(RecordKind::PeerIdentity, peer)
 }
 
 /// The key of one-time pre-key `id`; ids sort as numbers.
