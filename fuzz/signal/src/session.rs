@@ -290,7 +290,11 @@ impl World {
                 assert!(self.resets != [0; 2] || late, "{e:?} of {id}");
                 // A duplicate would be told as arrived.
                 assert!(e.retry_code().is_some(), "{e:?} of {id}");
-                self.ask(side, id, e.retry_code() == Some(1));
+                // Another copy, or one that was sealed anew since, is not asked for.
+                let asked = self.asked[1 - side].iter().any(|(of, _)| *of == id);
+                if !asked && self.messages[id].body.message == body.message {
+                    self.ask(side, id, e.retry_code() == Some(1));
+                }
             }
         }
     }
