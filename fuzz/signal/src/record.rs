@@ -15,6 +15,8 @@ use std::sync::LazyLock;
 
 const GROUP: &str = "120363000000000001@g.us";
 
+const SUM: usize = 4;
+
 /// Bob with sender keys, his and Alice's; what Alice said in the group; and bundles, his own and hers.
 struct Stored {
     fixture: &'static Fixture,
@@ -107,13 +109,11 @@ impl Stored {
     }
 }
 
-/// The checksum at a record's end, as its reader has it.
-fn checksum(bytes: &[u8]) -> [u8; 8] {
-    let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
-    let (words, rest) = bytes.as_chunks();
-    let hash = words.iter().fold(0xcbf2_9ce4_8422_2325, |hash, word| step(hash, u64::from_le_bytes(*word)));
-    let hash = rest.iter().fold(hash, |hash, byte| step(hash, u64::from(*byte)));
-    step(hash, bytes.len() as u64).to_be_bytes()
+/// The checksum at a record's end (CRC-32), as its reader has it.
+fn checksum(bytes: &[u8]) -> [u8; SUM] {
+    let step = |crc: u32| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+    let all = bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)));
+    (!all).to_be_bytes()
 }
 
 /// A record as it was is read; one that does not fit its checksum is corrupt to whatever reads it. One that fits, as
@@ -126,16 +126,16 @@ pub fn decode(input: &[u8]) {
     let mut bob = stored.bob.clone();
     let records = bob.snapshot();
     let (key, sound) = &records[usize::from(which) % records.len()];
-    let mut value = sound[..sound.len() - 8].to_vec();
+    let mut value = sound[..sound.len() - SUM].to_vec();
     if choice & 2 != 0 {
         value = u.take_rest().to_vec();
     } else {
         damage(&mut u, &mut value);
     }
-    let sum = if choice & 4 != 0 { checksum(&sound[..sound.len() - 8]) } else { checksum(&value) };
+    let sum = if choice & 4 != 0 { checksum(&sound[..sound.len() - SUM]) } else { checksum(&value) };
     value.extend(sum);
     let same = value == *sound;
-    let fits = sum == checksum(&value[..value.len() - 8]);
+    let fits = sum == checksum(&value[..value.len() - SUM]);
     let state = matches!(key.kind, RecordKind::Session | RecordKind::SenderKey);
     let len = value.len();
     bob.store.overwrite(key.clone(), value);
