@@ -19,7 +19,10 @@ pub(crate) fn ci(sh: &Shell) -> Result {
 fn steps(sh: &Shell, totals: &mut Option<String>) -> Result {
     step("format", || {
         cmd!(sh, "cargo fmt --all --check").run()?;
-        Ok(cmd!(sh, "cargo fmt --manifest-path fuzz/Cargo.toml --check").run()?)
+        for other in ["fuzz", "fuzz/signal", "benches/peers"] {
+            cmd!(sh, "cargo fmt --manifest-path {other}/Cargo.toml --check").run()?;
+        }
+        Ok(())
     })?;
     step("tidy", || tidy::tidy(sh))?;
     step("clippy", || Ok(cmd!(sh, "cargo clippy --workspace --all-targets --all-features -- -D warnings").run()?))?;

@@ -2,7 +2,7 @@
 
 use crate::TEXT;
 use comity_client::SqliteStore;
-use comity_core::{Batch, RecordKey, RecordKind, Store, Timestamp};
+use comity_core::{Batch, Change, Record, RecordKey, RecordKind, Revision, Store, Timestamp};
 use comity_signal::{
     Account, Address, Bundle, Encrypted, IdentityPolicy, Records, Suites, account_key, decrypt, encrypt, establish,
     keys_for_decrypt, keys_for_encrypt, pq_pre_key_key,
@@ -37,11 +37,11 @@ impl Pair {
         let mut records = [empty(&addresses[1]), empty(&addresses[0])];
         for records in &mut records {
             let (_, batch) = Account::generate(records, &suites, NOW, rng).unwrap();
-            records.apply(&batch);
+            commit(records, batch);
         }
         let bob = &mut records[1];
         let (one_time, batch) = Account::new_pre_keys(bob, 1, rng).unwrap();
-        bob.apply(&batch);
+        commit(bob, batch);
         let account = Account::load(bob).unwrap();
         let pq = account.pq_last_resort().map(|id| {
             assert!(bob.get(&pq_pre_key_key(id)).is_ok());
@@ -69,7 +69,7 @@ impl Pair {
         let (peer, records) = (&self.addresses[1], &mut self.records[0]);
         let policy = IdentityPolicy::AcceptAndTell;
         let (_, batch) = establish(records, &self.suites, policy, peer, &self.bundle, NOW, &mut rand::rng()).unwrap();
-        records.apply(&batch);
+        commit(records, batch);
         self.message();
         self
     }
@@ -82,7 +82,7 @@ impl Pair {
     fn encrypt(&mut self, from: usize) -> Encrypted {
         let (peer, records) = (&self.addresses[1 - from], &mut self.records[from]);
         let (sealed, batch) = encrypt(records, &self.suites, peer, &TEXT, NOW, &mut rand::rng()).unwrap();
-        records.apply(&batch);
+        commit(records, batch);
         sealed
     }
 
@@ -93,7 +93,14 @@ impl Pair {
         let (opened, batch) =
             decrypt(records, &self.suites, policy, peer, sealed.kind, &sealed.body, NOW, &mut rand::rng()).unwrap();
         assert_eq!(*opened.plaintext, TEXT);
-        records.apply(&batch);
+        commit(records, batch);
+    }
+}
+
+/// Commits to memory.
+fn commit(records: &mut Records, batch: Batch) {
+    for Change { key, value, .. } in batch.changes {
+        records.insert(Record { key, revision: Revision::default(), value });
     }
 }
 

@@ -8,9 +8,9 @@ use rxml::{Event, Parse as _, Parser};
 use side::{Answer, Refused, serve, time};
 use std::error::Error;
 use std::hint::black_box;
-use wacore_binary::{NodeContentRef, NodeRef, marshal};
 use wacore_binary::marshal::unmarshal_ref;
 use wacore_binary::node::ValueRef;
+use wacore_binary::{NodeContentRef, NodeRef, marshal};
 
 fn main() -> Result<(), Box<dyn Error>> {
     serve(measure)
