@@ -89,6 +89,8 @@ fn run(args: Args) -> Result<(), Error> {
         .build()
         .map_err(|source| Error::Io { what: "runtime".into(), source })?;
     runtime.block_on(async {
+        // Before the ready line: who reads it may send the signal at once.
+        let stop = stop_signal().map_err(|source| Error::Io { what: "signals".into(), source })?;
         let gatekeeper = Gatekeeper::start(config, Options::default()).await?;
         let mut stdout = std::io::stdout();
         let ready = writeln!(
@@ -99,24 +101,28 @@ fn run(args: Args) -> Result<(), Error> {
             gatekeeper.root()
         );
         ready.and_then(|()| stdout.flush()).map_err(|source| Error::Io { what: "stdout".into(), source })?;
-        stop_signal().await;
+        stop.await;
         gatekeeper.shutdown().await;
         Ok(())
     })
 }
 
-/// Ctrl-C, or SIGTERM where there is one.
-async fn stop_signal() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-            return;
+/// Ctrl-C, or SIGTERM where there is one; listened for from now on.
+#[cfg(unix)]
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
         }
-    }
-    let _without_signals_for_ever = tokio::signal::ctrl_c().await;
+    })
+}
+
+#[cfg(not(unix))]
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        let _without_signals_for_ever = tokio::signal::ctrl_c().await;
+    })
 }
