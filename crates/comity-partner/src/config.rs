@@ -1,16 +1,17 @@
 //! The ready server's configuration: file < environment < flag.
 
 use crate::limits::{
-    DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_DOWNLOADS, DEFAULT_MAX_MEDIA_LEN, DEFAULT_MAX_MEDIA_TOTAL,
-    DEFAULT_MAX_UPLOADS, DEFAULT_MEDIA_RETENTION_DAYS, MAX_CONFIG_LEN,
+    DEFAULT_MAX_DOWNLOADS, DEFAULT_MAX_MEDIA_LEN, DEFAULT_MAX_MEDIA_TOTAL, DEFAULT_MAX_UPLOADS,
+    DEFAULT_MEDIA_RETENTION_DAYS,
 };
 use crate::{Error, StaticUsers};
 use comity_core::{Secret, UserVisibleId};
 use comity_identity::WHATSAPP;
+use comity_server::config::de_secret;
+use comity_server::limits::DEFAULT_MAX_CONNECTIONS;
 use core::net::SocketAddr;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// The configuration of the ready server; each field is a key of the TOML file.
@@ -59,14 +60,10 @@ pub struct UserConfig {
     /// The user-visible id, which is also the user name of HTTP Basic.
     pub id: String,
     /// The secret itself.
-    #[serde(default, deserialize_with = "secret")]
+    #[serde(default, deserialize_with = "de_secret")]
     pub secret: Option<Secret<String>>,
     /// Its SHA-256 in hexadecimal.
     pub secret_sha256: Option<String>,
-}
-
-fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Secret<String>>, D::Error> {
-    String::deserialize(deserializer).map(|text| Some(Secret::new(text)))
 }
 
 impl Default for Config {
@@ -97,19 +94,7 @@ impl Config {
     /// # Errors
     /// [`Error::Io`]; [`Error::Config`] with the line and what is wrong there.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let mut text = String::new();
-        let file = std::fs::File::open(path).map_err(Error::io(format!("cannot open {}", path.display())))?;
-        file.take(MAX_CONFIG_LEN + 1)
-            .read_to_string(&mut text)
-            .map_err(Error::io(format!("cannot read {}", path.display())))?;
-        if text.len() as u64 > MAX_CONFIG_LEN {
-            return Err(Error::Config(format!("{} is larger than {MAX_CONFIG_LEN} bytes", path.display())));
-        }
-        // Not the error's own text: it quotes the line, which may hold a secret.
-        toml::from_str(&text).map_err(|e| {
-            let line = e.span().map_or(1, |span| text.bytes().take(span.start).filter(|b| *b == b'\n').count() + 1);
-            Error::Config(format!("{}, line {line}: {}", path.display(), e.message()))
-        })
+        Ok(comity_server::config::read_toml(path)?)
     }
 
     /// Checks everything that can be checked without touching the network or the disk.

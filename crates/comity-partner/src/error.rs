@@ -17,6 +17,9 @@ pub enum Error {
         /// What the system answered.
         source: std::io::Error,
     },
+    /// The listener, its certificate or a file of the configuration.
+    #[error(transparent)]
+    Server(#[from] comity_server::Error),
     /// A key or token could not be made or read.
     #[error("{what}: {source}")]
     Identity {
@@ -36,6 +39,7 @@ impl Error {
         match self {
             Self::Config(_) => ErrorKind::ApiMisuse,
             Self::Io { .. } => ErrorKind::Transport,
+            Self::Server(source) => source.kind(),
             Self::Identity { source, .. } => source.kind(),
             Self::HttpClient(_) => ErrorKind::Bug,
         }

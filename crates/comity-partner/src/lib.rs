@@ -17,16 +17,13 @@
 #![allow(clippy::disallowed_methods, reason = "a server: it reads the clock and uses sockets and files")]
 
 mod auth;
-mod body;
 mod clock;
 mod config;
 mod error;
 mod gatekeeper;
-mod idle;
 pub mod keyfile;
 pub mod limits;
 mod media;
-mod problem;
 mod push;
 mod range;
 mod server;
@@ -37,11 +34,11 @@ use core::future::Future;
 use core::pin::Pin;
 
 pub use auth::{Authenticator, StaticUsers};
+pub use comity_server::Problem;
 pub use config::{Config, UserConfig};
 pub use error::Error;
 pub use gatekeeper::{Gatekeeper, GatekeeperConfig};
 pub use media::media_router;
-pub use problem::Problem;
 pub use push::{PushSink, Pushed, WakeBoard, push_router, wake_router};
 pub use server::Server;
 pub use store::{MediaLimits, MediaStore, StorageReference};

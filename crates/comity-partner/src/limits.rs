@@ -8,9 +8,6 @@ pub const MAX_TOKEN_BODY: usize = 1024;
 /// Largest body of `POST /push`, in bytes: a user-visible id of 256 bytes, each escaped, and the frame around it.
 pub const MAX_PUSH_BODY: usize = 2048;
 
-/// How long a small body may take to arrive.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Longest `Authorization` header that is looked at, in bytes: a token of 4096 and its scheme.
 pub const MAX_AUTHORIZATION_LEN: usize = 4096 + 16;
 
@@ -47,29 +44,8 @@ pub const UPLOAD_TOTAL: Duration = Duration::from_secs(3600);
 /// Bytes written to or read from a file at once.
 pub const FILE_CHUNK: usize = 128 * 1024;
 
-/// Default number of connections at once.
-pub const DEFAULT_MAX_CONNECTIONS: usize = 1024;
-
-/// How long a request's head may take to arrive.
-pub const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// A connection on which no byte moved for so long is closed; longer than [`WAKE_WAIT`].
-pub const CONNECTION_IDLE: Duration = Duration::from_secs(60);
-
-/// HTTP/2: most requests at once on one connection.
-pub const MAX_STREAMS: u32 = 64;
-
-/// HTTP/1: read buffer; HTTP/2: largest header list, in bytes.
-pub const MAX_HEADERS: usize = 16 * 1024;
-
-/// How long open requests may go on once the server is told to stop.
-pub const DRAIN: Duration = Duration::from_secs(10);
-
 /// How long one fetch of the gatekeeper's key set may take.
 pub const JWKS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Most users in the static table.
 pub const MAX_STATIC_USERS: usize = 10_000;
-
-/// Largest configuration file, in bytes.
-pub const MAX_CONFIG_LEN: u64 = 4 << 20;

@@ -2,6 +2,8 @@
 
 use clap::Parser;
 use comity_partner::{Config, Error, Server};
+use comity_server::config::overlay;
+use comity_server::stop_signal;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -54,18 +56,13 @@ struct Args {
 impl Args {
     fn into_config(self) -> Result<Config, Error> {
         let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
-        fn set<T>(field: &mut T, value: Option<T>) {
-            if let Some(value) = value {
-                *field = value;
-            }
-        }
-        set(&mut config.listen, self.listen);
-        set(&mut config.data_dir, self.data_dir);
-        set(&mut config.gatekeeper_jwks_url, self.gatekeeper_jwks_url);
-        set(&mut config.gatekeeper_issuer, self.gatekeeper_issuer);
-        set(&mut config.audience, self.audience);
-        set(&mut config.require_bearer, self.require_bearer);
-        set(&mut config.sandbox, self.sandbox);
+        overlay(&mut config.listen, self.listen);
+        overlay(&mut config.data_dir, self.data_dir);
+        overlay(&mut config.gatekeeper_jwks_url, self.gatekeeper_jwks_url);
+        overlay(&mut config.gatekeeper_issuer, self.gatekeeper_issuer);
+        overlay(&mut config.audience, self.audience);
+        overlay(&mut config.require_bearer, self.require_bearer);
+        overlay(&mut config.sandbox, self.sandbox);
         config.origin = self.origin.or(config.origin);
         config.check()?;
         Ok(config)
@@ -83,14 +80,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Error> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&args.log)
-        .map_err(|e| Error::Config(format!("log filter {:?}: {e}", args.log)))?;
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
-    if args.log_json {
-        log.json().init();
-    } else {
-        log.with_ansi(false).init();
-    }
+    comity_server::init_logging(&args.log, args.log_json)?;
     let check_only = args.check_config;
     let config = args.into_config()?;
     if check_only {
@@ -110,24 +100,5 @@ fn run(args: Args) -> Result<(), Error> {
         let _ = stdout.flush();
         server.serve(stop).await;
         Ok(())
-    })
-}
-
-#[cfg(unix)]
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-    })
-}
-
-#[cfg(not(unix))]
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    Ok(async {
-        let _ = tokio::signal::ctrl_c().await;
     })
 }

@@ -3,7 +3,7 @@
 use crate::auth::{Authenticator, StaticUsers};
 use crate::gatekeeper::Gatekeeper;
 use crate::limits::{MAX_PUSH_BODY, MAX_WAKE_USERS, WAKE_WAIT};
-use crate::{BoxFuture, Problem, body};
+use crate::{BoxFuture, Problem};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -11,6 +11,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use comity_core::{Redacted, UserVisibleId};
+use comity_server::read_json;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,7 +56,7 @@ struct PushRequest {
 async fn push(State(state): State<PushState>, request: Request) -> Result<StatusCode, Problem> {
     let (parts, body) = request.into_parts();
     state.gatekeeper.authorize(&parts.headers).await?;
-    let PushRequest { to } = body::json(&parts.headers, body, MAX_PUSH_BODY).await?;
+    let PushRequest { to } = read_json(&parts.headers, body, MAX_PUSH_BODY).await?;
     let user: UserVisibleId =
         to.parse().map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "to is not a user-visible id"))?;
     let outcome = state.sink.push(&user).await;

@@ -2,40 +2,25 @@
 
 use crate::auth::Authenticator;
 use crate::gatekeeper::{Gatekeeper, GatekeeperConfig};
-use crate::idle::IdleStream;
-use crate::limits::{CONNECTION_IDLE, DRAIN, HEADER_TIMEOUT, MAX_HEADERS, MAX_STREAMS, MEDIA_SWEEP};
+use crate::limits::MEDIA_SWEEP;
 use crate::push::BoardSink;
 use crate::store::{MediaLimits, MediaStore};
-use crate::{
-    Config, Error, Problem, WakeBoard, jwks_router, keyfile, media_router, push_router, token_router, wake_router,
-};
+use crate::{Config, Error, WakeBoard, jwks_router, keyfile, media_router, push_router, token_router, wake_router};
 use axum::Router;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use comity_identity::{Jwks, TokenIssuer};
+use comity_server::{HttpLimits, Listener, Metrics, Readiness, observe, ops_router, with_fallbacks};
 use core::future::Future;
 use core::net::SocketAddr;
 use core::time::Duration;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use serde_json::json;
 use std::sync::Arc;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 /// The ready server, bound to its address.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
-    local: SocketAddr,
+    listener: Listener,
     router: Router,
-    connections: Arc<Semaphore>,
     stop: CancellationToken,
     _sweeper: AbortOnDropHandle<()>,
 }
@@ -48,9 +33,10 @@ impl Server {
     pub async fn bind(config: &Config) -> Result<Self, Error> {
         config.check()?;
         let users = Arc::new(config.static_users()?);
-        let listener =
-            TcpListener::bind(config.listen).await.map_err(Error::io(format!("cannot listen on {}", config.listen)))?;
-        let local = listener.local_addr().map_err(Error::io("no local address"))?;
+        let mut limits = HttpLimits::default();
+        limits.max_connections = config.max_connections;
+        let listener = Listener::bind(config.listen, None, limits).await?;
+        let local = listener.local_addr();
         let origin = config.origin.clone().unwrap_or_else(|| format!("http://{local}"));
 
         make_private_dir(&config.data_dir)
@@ -86,72 +72,26 @@ impl Server {
             .merge(push_router(gatekeeper.clone(), sink))
             .merge(wake_router(board, Arc::clone(&auth), stop.clone()))
             .merge(media_router(Arc::clone(&store), auth, bearer))
-            .merge(health_router(gatekeeper, stop.clone()))
-            .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing here"))
-            .method_not_allowed_fallback(async || {
-                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not allowed here")
-            });
-        let connections = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
+            .merge(ops_router(readiness(gatekeeper, stop.clone()), Some(Metrics::install())));
+        let router = observe(with_fallbacks(router));
         let sweeper = AbortOnDropHandle::new(tokio::spawn(sweep(store)));
-        Ok(Self { listener, local, router, connections, stop, _sweeper: sweeper })
+        Ok(Self { listener, router, stop, _sweeper: sweeper })
     }
 
     /// The address listened on.
     pub const fn local_addr(&self) -> SocketAddr {
-        self.local
+        self.listener.local_addr()
     }
 
     /// Serves until `shutdown` resolves; then takes no more connections, ends long polls, and lets open requests finish
-    /// within [`DRAIN`].
+    /// within [`DRAIN`](comity_server::limits::DRAIN).
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, router, connections, stop, _sweeper, .. } = self;
-        let graceful = GracefulShutdown::new();
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADERS);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(u32::try_from(MAX_HEADERS).unwrap_or(u32::MAX))
-            .adaptive_window(true);
-        let service = TowerToHyperService::new(router);
-        tokio::pin!(shutdown);
-        loop {
-            let (stream, permit) = tokio::select! {
-                accepted = accept(&listener, &connections) => accepted,
-                () = &mut shutdown => break,
-            };
-            let _ = stream.set_nodelay(true); // a matter of speed alone
-            let io = TokioIo::new(IdleStream::new(stream, CONNECTION_IDLE));
-            let connection = graceful.watch(builder.serve_connection(io, service.clone()).into_owned());
-            tokio::spawn(async move {
-                let _permit = permit;
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, "a connection ended badly");
-                }
-            });
-        }
-        drop(listener);
-        stop.cancel();
-        tracing::info!("stopping: open requests may finish");
-        if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
-            tracing::warn!("requests were cut off after {} s", DRAIN.as_secs());
-        }
-    }
-}
-
-/// Accepts when a place is free: the next client waits in the system's queue.
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, impl Sized + Send + use<>) {
-    let permit = Arc::clone(places).acquire_owned().await; // the semaphore is never closed
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return (stream, permit),
-            Err(error) => {
-                // Out of file descriptors, most likely: it passes when connections end.
-                tracing::warn!(%error, "accept failed");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
+        let Self { listener, router, stop, _sweeper, .. } = self;
+        let until = async {
+            shutdown.await;
+            stop.cancel();
+        };
+        tokio::join!(listener.serve(router, stop.clone()), until);
     }
 }
 
@@ -184,16 +124,7 @@ async fn sweep(store: Arc<MediaStore>) {
     }
 }
 
-/// `GET /livez`: the process answers. `GET /readyz`: it takes requests (503 once it is told to stop), and whether the
-/// gatekeeper's keys are at hand; without them it still serves its own clients.
-fn health_router(gatekeeper: Gatekeeper, stop: CancellationToken) -> Router {
-    let ready = move || async move { readiness(&gatekeeper, &stop) };
-    Router::new().route("/livez", get(async || "ok")).route("/readyz", get(ready))
-}
-
-fn readiness(gatekeeper: &Gatekeeper, stop: &CancellationToken) -> Response {
-    let ready = !stop.is_cancelled();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({"ready": ready, "gatekeeper_keys": gatekeeper.has_keys()}).to_string();
-    (status, [(CONTENT_TYPE, "application/json")], body).into_response()
+/// Ready: it takes requests, until it is told to stop. Without the gatekeeper's keys it still serves its own clients.
+fn readiness(gatekeeper: Gatekeeper, stop: CancellationToken) -> impl Fn() -> Readiness + Send + Sync + 'static {
+    move || Readiness::new(!stop.is_cancelled()).with("gatekeeper_keys", gatekeeper.has_keys())
 }

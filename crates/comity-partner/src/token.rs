@@ -2,7 +2,7 @@
 
 use crate::auth::Authenticator;
 use crate::limits::MAX_TOKEN_BODY;
-use crate::{Problem, body, clock};
+use crate::{Problem, clock};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use comity_core::{ErrorKind, Redacted};
 use comity_identity::{Jwks, TokenIssuer, limits::TOKEN_LIFETIME};
+use comity_server::read_json;
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ struct TokenRequest {
 async fn issue(State(state): State<TokenState>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let user = state.users.authenticate(&parts.headers).await?;
-    let TokenRequest { jkt } = body::json(&parts.headers, body, MAX_TOKEN_BODY).await?;
+    let TokenRequest { jkt } = read_json(&parts.headers, body, MAX_TOKEN_BODY).await?;
     let who = Redacted(user.as_str().to_owned());
     // An RSA signature takes a millisecond of computing: not on the threads that serve connections.
     let signed = tokio::task::spawn_blocking(move || {

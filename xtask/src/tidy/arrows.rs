@@ -28,7 +28,7 @@ const DECRYPTS: &[&str] = &[
 /// Arrows among our crates, in `[dependencies]` and `[build-dependencies]`.
 fn allowed(from: &str) -> &'static [&'static str] {
     match from {
-        "comity-proto" | "comity-xmpp" | "comity-media" | "comity-identity" => &["comity-core"],
+        "comity-proto" | "comity-xmpp" | "comity-media" | "comity-identity" | "comity-server" => &["comity-core"],
         "comity-noise" | "comity-signal" => &["comity-core", "comity-proto"],
         "comity-signal-x3dh" | "comity-signal-pqxdh" => &["comity-core", "comity-signal"],
         "comity-engine" => {
@@ -58,7 +58,7 @@ fn allowed(from: &str) -> &'static [&'static str] {
             "comity-client",
         ],
         "comity-partner" | "comity-gatekeeper" | "comity-proxy" => {
-            &["comity-core", "comity-proto", "comity-noise", "comity-xmpp", "comity-identity"]
+            &["comity-core", "comity-proto", "comity-noise", "comity-xmpp", "comity-identity", "comity-server"]
         }
         _ => &[],
     }

@@ -1,5 +1,6 @@
 //! Errors as problem details (RFC 9457).
 
+use axum::Router;
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -45,4 +46,11 @@ impl IntoResponse for Problem {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         (self.status, headers, body.to_string()).into_response()
     }
+}
+
+/// Answers what no route and what no method of a route takes with problem details: 404 and 405.
+pub fn with_fallbacks(router: Router) -> Router {
+    router.fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing here")).method_not_allowed_fallback(
+        async || Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not allowed here"),
+    )
 }
