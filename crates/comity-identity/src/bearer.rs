@@ -3,7 +3,7 @@
 use crate::jws::{UnverifiedToken, sign};
 use crate::limits::BEARER_LIFETIME;
 use crate::token::{One, check_times};
-use crate::{Error, JwksCache, PublicKey, SigningKey};
+use crate::{Error, JwksCache, KeyRing, PublicKey};
 use comity_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -11,16 +11,27 @@ use serde::{Deserialize, Serialize};
 pub const WHATSAPP: &str = "WHATSAPP";
 
 /// Signs the gatekeeper's bearer tokens.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct BearerIssuer {
     issuer: String,
-    key: SigningKey,
+    keys: KeyRing,
 }
 
 impl BearerIssuer {
-    /// `issuer` is [`WHATSAPP`] for WhatsApp and for a sandbox that stands in for it.
-    pub fn new(issuer: &str, key: SigningKey) -> Self {
-        Self { issuer: issuer.into(), key }
+    /// `issuer` is [`WHATSAPP`] for WhatsApp and for a sandbox that stands in for it; `keys` a ring, or a single key.
+    pub fn new(issuer: &str, keys: impl Into<KeyRing>) -> Self {
+        Self { issuer: issuer.into(), keys: keys.into() }
+    }
+
+    /// The same issuer with another ring, once that is stored.
+    #[must_use]
+    pub fn with_keys(&self, keys: KeyRing) -> Self {
+        Self { issuer: self.issuer.clone(), keys }
+    }
+
+    /// Its keys; `keys().jwks(now)` is the set at the gatekeeper's `/.well-known/jwks`.
+    pub const fn keys(&self) -> &KeyRing {
+        &self.keys
     }
 
     /// A token for calls to the partner at `origin`, valid from `now` for [`BEARER_LIFETIME`]. Its claims are exactly
@@ -38,12 +49,12 @@ impl BearerIssuer {
         }
         let iat = now.as_secs();
         let exp = iat.saturating_add(BEARER_LIFETIME.as_secs());
-        sign(&self.key, &Claims { iss: &self.issuer, aud: origin, iat, exp })
+        sign(self.keys.current(), &Claims { iss: &self.issuer, aud: origin, iat, exp })
     }
 
-    /// The public half of its key, for the set at the gatekeeper's `/.well-known/jwks`.
-    pub const fn public(&self) -> &PublicKey {
-        self.key.public()
+    /// The public half of the key that signs.
+    pub fn public(&self) -> &PublicKey {
+        self.keys.current().public()
     }
 }
 

@@ -1,14 +1,34 @@
 //! When key sets are fetched and how long they are used, without fetching them (PROTOCOL §3).
 
-use crate::limits::{JWKS_FIRST_RETRY, JWKS_MAX_AGE, JWKS_MIN_GAP, JWKS_REFRESH, MAX_ISSUERS, MAX_ORIGIN_LEN};
+use crate::limits::{
+    JWKS_FIRST_RETRY, JWKS_MAX_AGE, JWKS_MIN_GAP, JWKS_MIN_REFRESH, JWKS_REFRESH, MAX_ISSUERS, MAX_ORIGIN_LEN,
+};
 use crate::{Error, Jwks, PublicKey};
 use comity_core::Timestamp;
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The address of an integrator's key set: `{origin}/.well-known/oauth/openid/jwks`.
 pub fn jwks_url(origin: &str) -> String {
     format!("{}/.well-known/oauth/openid/jwks", origin.trim_end_matches('/'))
+}
+
+/// The `Cache-Control` that a published key set should carry: a key that is taken out of it is then refused within a
+/// minute by a gatekeeper whose cache is a [`JwksCache`] ([`JWKS_MIN_REFRESH`] and one fetch).
+pub const JWKS_CACHE_CONTROL: &str = "public, max-age=40";
+
+/// How long an answer with this `Cache-Control` may be used without asking again; `None` if it does not say.
+fn max_age(cache_control: &str) -> Option<Duration> {
+    let ages = cache_control.split(',').filter_map(|directive| {
+        let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+        match name.trim().to_ascii_lowercase().as_str() {
+            "no-cache" | "no-store" => Some(0),
+            "max-age" => value.trim().trim_matches('"').parse().ok(),
+            _ => None,
+        }
+    });
+    ages.min().map(Duration::from_secs)
 }
 
 /// A fetch that is due: `GET url`, no redirects, at most [`MAX_JWKS_LEN`](crate::limits::MAX_JWKS_LEN) bytes, and tell
@@ -23,8 +43,8 @@ pub struct Fetch {
 
 /// The key sets of all known issuers, as a state machine without I/O.
 ///
-/// It says when a fetch is due ([`poll`](Self::poll), [`next_due`](Self::next_due)): every [`JWKS_REFRESH`]; on an
-/// unknown `kid`, at most once per [`JWKS_MIN_GAP`] and issuer whatever tokens arrive; after a failure, first in
+/// It says when a fetch is due ([`poll`](Self::poll), [`next_due`](Self::next_due)): every [`JWKS_REFRESH`], or as often as
+/// the publisher's `Cache-Control` asks for, down to [`JWKS_MIN_REFRESH`]; on an unknown `kid`, at most once per [`JWKS_MIN_GAP`] and issuer whatever tokens arrive; after a failure, first in
 /// [`JWKS_FIRST_RETRY`], then in twice the time before, up to [`JWKS_MIN_GAP`]. The last good set stays in use for
 /// [`JWKS_MAX_AGE`] while fetches fail.
 #[derive(Debug, Default)]
@@ -36,6 +56,8 @@ pub struct JwksCache {
 struct Entry {
     url: String,
     good: Option<(Timestamp, Arc<Jwks>)>,
+    /// How long after the last fetch the next is due.
+    refresh: Duration,
     /// When the last fetch was handed out.
     started: Option<Timestamp>,
     /// The last fetch has no outcome yet.
@@ -51,8 +73,8 @@ impl Entry {
         let Some(started) = self.started else { return Timestamp::default() };
         started.after(match self.failures {
             _ if self.in_flight => JWKS_MIN_GAP, // an outcome that was never told
-            0 if self.wanted => JWKS_MIN_GAP,
-            0 => JWKS_REFRESH,
+            0 if self.wanted => JWKS_MIN_GAP.min(self.refresh),
+            0 => self.refresh,
             n => JWKS_FIRST_RETRY.saturating_mul(2u32.saturating_pow(n - 1)).min(JWKS_MIN_GAP),
         })
     }
@@ -92,7 +114,15 @@ impl JwksCache {
         if self.issuers.len() >= MAX_ISSUERS && !self.issuers.contains_key(issuer) {
             return Err(Error::Misuse("too many issuers"));
         }
-        let entry = Entry { url: url.into(), good: None, started: None, in_flight: false, failures: 0, wanted: false };
+        let entry = Entry {
+            url: url.into(),
+            good: None,
+            refresh: JWKS_REFRESH,
+            started: None,
+            in_flight: false,
+            failures: 0,
+            wanted: false,
+        };
         self.issuers.insert(issuer.into(), entry);
         Ok(())
     }
@@ -127,18 +157,35 @@ impl JwksCache {
         self.issuers.values().map(Entry::due).min()
     }
 
-    /// The outcome of a fetch: the body of a 200 answer.
+    /// The outcome of a fetch: the body of a 200 answer without `Cache-Control`.
+    ///
+    /// # Errors
+    /// As [`fetched_with`](Self::fetched_with).
+    pub fn fetched(&mut self, issuer: &str, body: &[u8], now: Timestamp) -> Result<(), Error> {
+        self.fetched_with(issuer, body, None, now)
+    }
+
+    /// The outcome of a fetch: the body of a 200 answer, and its `Cache-Control` header (an age added by a cache on the way
+    /// is not looked at).
     ///
     /// # Errors
     /// [`Error::BadJwks`] if the set is not acceptable: as [`failed`](Self::failed), the last good one stays.
     /// [`Error::UnknownIssuer`] if the issuer has been removed meanwhile.
-    pub fn fetched(&mut self, issuer: &str, body: &[u8], now: Timestamp) -> Result<(), Error> {
+    pub fn fetched_with(
+        &mut self,
+        issuer: &str,
+        body: &[u8],
+        cache_control: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let parsed = Jwks::parse(body);
         let entry = self.issuers.get_mut(issuer).ok_or(Error::UnknownIssuer)?;
         match parsed {
             Ok(keys) => {
                 entry.good = Some((now, Arc::new(keys)));
                 (entry.in_flight, entry.failures) = (false, 0);
+                let asked = cache_control.and_then(max_age).unwrap_or(JWKS_REFRESH);
+                entry.refresh = asked.clamp(JWKS_MIN_REFRESH, JWKS_REFRESH);
                 Ok(())
             }
             Err(error) => {

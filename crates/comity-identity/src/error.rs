@@ -61,7 +61,8 @@ pub enum Error {
     /// A JWK set that does not parse or breaks a rule; the last good set stays in use.
     #[error("the key set is not acceptable: {0}")]
     BadJwks(&'static str),
-    /// A private key that does not parse, or is not RSA (2048 bits and up), P-256 or Ed25519.
+    /// A private key that does not parse, or is not RSA (2048 bits and up), P-256 or Ed25519; a stored key ring that does
+    /// not parse.
     #[error("not a usable signing key")]
     BadSigningKey,
     /// An argument that the documentation rules out.

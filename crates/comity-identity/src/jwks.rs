@@ -49,7 +49,12 @@ impl Jwks {
         Ok(set)
     }
 
-    /// The set as JSON, to be served as `application/json`.
+    /// A set of keys that are known to be few and of different `kid`s.
+    pub(crate) const fn of_distinct(keys: Vec<PublicKey>) -> Self {
+        Self { keys }
+    }
+
+    /// The set as JSON, to be served as `application/json` with [`JWKS_CACHE_CONTROL`](crate::JWKS_CACHE_CONTROL).
     pub fn to_json(&self) -> String {
         json!({"keys": self.keys.iter().map(PublicKey::jwk).collect::<Vec<_>>()}).to_string()
     }

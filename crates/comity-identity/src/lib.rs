@@ -53,14 +53,16 @@ mod error;
 mod jwks;
 mod jws;
 mod key;
+mod keyring;
 pub mod limits;
 mod object;
 mod token;
 
 pub use bearer::{BearerIssuer, BearerVerifier, WHATSAPP};
-pub use cache::{Fetch, JwksCache, jwks_url};
+pub use cache::{Fetch, JWKS_CACHE_CONTROL, JwksCache, jwks_url};
 pub use error::Error;
 pub use jwks::Jwks;
 pub use jws::UnverifiedToken;
 pub use key::{Algorithm, PublicKey, SigningKey, jkt};
+pub use keyring::{Advance, KeyRing, KeyState};
 pub use token::{OwnershipToken, TokenIssuer, TokenVerifier};

@@ -41,6 +41,10 @@ pub const BEARER_LIFETIME: Duration = Duration::from_secs(3600);
 /// How often a key set is fetched when all goes well.
 pub const JWKS_REFRESH: Duration = Duration::from_secs(10 * 60);
 
+/// How often a key set is fetched at most, whatever its publisher asks for by `Cache-Control: max-age`: with a fetch of ten
+/// seconds, a key that is no longer published is refused within a minute, and no minute has more than two fetches.
+pub const JWKS_MIN_REFRESH: Duration = Duration::from_secs(40);
+
 /// How soon a failed fetch is first tried again.
 pub const JWKS_FIRST_RETRY: Duration = Duration::from_secs(1);
 
@@ -52,3 +56,12 @@ pub const JWKS_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// Most issuers in one cache: one per integrator number.
 pub const MAX_ISSUERS: usize = 999;
+
+/// How long a signer publishes a key before it signs: until every verifier has fetched the set, and two minutes.
+pub const KEY_STAGED_FOR: Duration = Duration::from_secs(JWKS_REFRESH.as_secs() + 120);
+
+/// How long a signer publishes a key that signs no more: as long as any token lives, a verifier's leeway, and a minute.
+pub const KEY_RETIRED_FOR: Duration = Duration::from_secs(BEARER_LIFETIME.as_secs() + CLOCK_LEEWAY.as_secs() + 60);
+
+/// Longest stored key ring, in bytes.
+pub const MAX_KEYRING_LEN: usize = MAX_JWKS_KEYS * (MAX_PKCS8_LEN / 3 * 4 + 64);

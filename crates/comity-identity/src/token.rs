@@ -3,7 +3,7 @@
 use crate::jws::{UnverifiedToken, sign};
 use crate::limits::{CLOCK_LEEWAY, MAX_JTI_LEN, MAX_ORIGIN_LEN, TOKEN_LIFETIME};
 use crate::object::Object;
-use crate::{Error, JwksCache, PublicKey, SigningKey, b64};
+use crate::{Error, JwksCache, KeyRing, PublicKey, b64};
 use comity_core::{CryptoRng, Timestamp, UserVisibleId};
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -26,23 +26,34 @@ struct Confirmation<T> {
 }
 
 /// Signs ownership tokens in the name of one integrator for one gatekeeper.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TokenIssuer {
     origin: String,
     audience: String,
-    key: SigningKey,
+    keys: KeyRing,
 }
 
 impl TokenIssuer {
-    /// `origin` becomes `iss`, `audience` (the gatekeeper's audience string) `aud`.
+    /// `origin` becomes `iss`, `audience` (the gatekeeper's audience string) `aud`; `keys` is a ring, or a single key.
     ///
     /// # Errors
     /// [`Error::Misuse`] if either is empty or longer than [`MAX_ORIGIN_LEN`].
-    pub fn new(origin: &str, audience: &str, key: SigningKey) -> Result<Self, Error> {
+    pub fn new(origin: &str, audience: &str, keys: impl Into<KeyRing>) -> Result<Self, Error> {
         if [origin, audience].iter().any(|text| text.is_empty() || text.len() > MAX_ORIGIN_LEN) {
             return Err(Error::Misuse("an origin or audience of a length out of range"));
         }
-        Ok(Self { origin: origin.into(), audience: audience.into(), key })
+        Ok(Self { origin: origin.into(), audience: audience.into(), keys: keys.into() })
+    }
+
+    /// The same issuer with another ring, once that is stored.
+    #[must_use]
+    pub fn with_keys(&self, keys: KeyRing) -> Self {
+        Self { origin: self.origin.clone(), audience: self.audience.clone(), keys }
+    }
+
+    /// Its keys; `keys().jwks(now)` is the published set.
+    pub const fn keys(&self) -> &KeyRing {
+        &self.keys
     }
 
     /// A token for the user `sub`, bound to the Noise key whose thumbprint is `jkt` (see [`jkt`](crate::jkt)), valid from
@@ -73,7 +84,7 @@ impl TokenIssuer {
             jti: &b64::encode(&id),
             cnf: Confirmation { jkt },
         };
-        sign(&self.key, &claims)
+        sign(self.keys.current(), &claims)
     }
 
     /// The `iss` of its tokens.
@@ -81,9 +92,9 @@ impl TokenIssuer {
         &self.origin
     }
 
-    /// The public half of its key, for the published set.
-    pub const fn public(&self) -> &PublicKey {
-        self.key.public()
+    /// The public half of the key that signs.
+    pub fn public(&self) -> &PublicKey {
+        self.keys.current().public()
     }
 }
 
