@@ -2,7 +2,7 @@
 
 use crate::jws::{UnverifiedToken, sign};
 use crate::limits::BEARER_LIFETIME;
-use crate::token::{One, check_times};
+use crate::token::{One, check_times, present};
 use crate::{Error, JwksCache, KeyRing, PublicKey};
 use comity_core::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -95,6 +95,7 @@ impl BearerVerifier {
             iss: String,
             aud: One,
             iat: u64,
+            #[serde(default, deserialize_with = "present")]
             nbf: Option<u64>,
             exp: u64,
         }

@@ -98,8 +98,15 @@ struct RawJwk {
     e: Option<String>,
     x: Option<String>,
     y: Option<String>,
-    /// The private part of RSA, EC and OKP keys alike.
+    // Private parts: of RSA, EC and OKP keys alike, of RSA keys, of symmetric ones.
     d: Option<IgnoredAny>,
+    p: Option<IgnoredAny>,
+    q: Option<IgnoredAny>,
+    dp: Option<IgnoredAny>,
+    dq: Option<IgnoredAny>,
+    qi: Option<IgnoredAny>,
+    oth: Option<IgnoredAny>,
+    k: Option<IgnoredAny>,
 }
 
 /// Stops at [`MAX_JWKS_KEYS`], before the rest is parsed.
@@ -133,7 +140,8 @@ impl RawJwk {
         if self.r#use.as_deref().is_some_and(|u| u != "sig") {
             return Ok(None);
         }
-        if self.d.is_some() {
+        let private = [&self.d, &self.p, &self.q, &self.dp, &self.dq, &self.qi, &self.oth, &self.k];
+        if private.into_iter().any(Option::is_some) {
             return Err(Error::BadJwks("a private key is published"));
         }
         let material = match (algorithm, self.kty.as_str(), self.crv.as_deref()) {

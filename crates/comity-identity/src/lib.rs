@@ -1,6 +1,7 @@
 //! Ownership tokens of the interop protocol: issue, verify, and the key sets between (PROTOCOL §3).
 //!
-//! A partner's server signs with a [`TokenIssuer`] and publishes a [`Jwks`]; the gatekeeper verifies with a
+//! A partner's server signs with a [`TokenIssuer`] and publishes the [`Jwks`] of its [`KeyRing`], which rotates and revokes
+//! keys; the gatekeeper verifies with a
 //! [`TokenVerifier`] over a [`JwksCache`], which says when a key set is to be fetched and leaves the fetch to its owner.
 //! In the other direction the gatekeeper's calls carry the tokens of a [`BearerIssuer`], and a [`BearerVerifier`] checks
 //! them.
@@ -65,4 +66,4 @@ pub use jwks::Jwks;
 pub use jws::UnverifiedToken;
 pub use key::{Algorithm, PublicKey, SigningKey, jkt};
 pub use keyring::{Advance, KeyRing, KeyState};
-pub use token::{OwnershipToken, TokenIssuer, TokenVerifier};
+pub use token::{Dangerous, OwnershipToken, SingleUse, TokenIssuer, TokenVerifier};

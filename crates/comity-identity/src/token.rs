@@ -5,8 +5,9 @@ use crate::limits::{CLOCK_LEEWAY, MAX_JTI_LEN, MAX_ORIGIN_LEN, TOKEN_LIFETIME};
 use crate::object::Object;
 use crate::{Error, JwksCache, KeyRing, PublicKey, b64};
 use comity_core::{CryptoRng, Timestamp, UserVisibleId};
+use core::fmt;
 use core::time::Duration;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 #[derive(Serialize)]
 struct Issued<'a> {
@@ -112,6 +113,29 @@ pub struct OwnershipToken {
     pub expires_at: Timestamp,
     /// `jti`, if there is one.
     pub jti: Option<String>,
+    /// There is one if the token is bound to no key, which [`Dangerous::allow_unbound_tokens`] alone lets pass: then the
+    /// token is good for one time, and it is the caller who remembers.
+    pub single_use: Option<SingleUse>,
+}
+
+/// The one use of an unbound token: **it is admitted only if it can be remembered, durably, and was not remembered before**.
+/// Who stores it does so in one transaction with what the token admits, and forgets it at `until`, not earlier: the token
+/// verifies no more from then on.
+#[derive(Clone, PartialEq, Eq)]
+#[must_use]
+pub struct SingleUse {
+    /// The integrator's origin: another one's `jti` is another.
+    pub issuer: String,
+    /// The token's id, at most [`MAX_JTI_LEN`] bytes.
+    pub jti: String,
+    /// `exp` and the leeway.
+    pub until: Timestamp,
+}
+
+impl fmt::Debug for SingleUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SingleUse").field("until", &self.until).finish_non_exhaustive()
+    }
 }
 
 #[derive(Deserialize)]
@@ -121,10 +145,18 @@ struct Claims {
     aud: One,
     sub: String,
     iat: u64,
+    #[serde(default, deserialize_with = "present")]
     nbf: Option<u64>,
     exp: u64,
+    #[serde(default, deserialize_with = "present")]
     jti: Option<String>,
+    #[serde(default, deserialize_with = "present")]
     cnf: Option<Object<Confirmation<Option<String>>>>,
+}
+
+/// A claim that is there has a value: `null` is none.
+pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
 }
 
 /// `aud` as a text, or as a list of one: a token for several audiences is a token for someone else, too.
@@ -140,17 +172,38 @@ pub(crate) enum One {
 #[derive(Clone, Debug)]
 pub struct TokenVerifier {
     audience: String,
+    allow_unbound: bool,
+}
+
+/// Choices that give up a guarantee of [`TokenVerifier`].
+#[derive(Clone, Debug)]
+pub struct Dangerous(TokenVerifier);
+
+impl Dangerous {
+    /// Takes tokens without `cnf`, for partners that cannot add it (PROTOCOL §3, `--allow-unbound-tokens`). Whoever steals
+    /// one before it is used can use it with another key. It must have a `jti`, and the caller must honour
+    /// [`OwnershipToken::single_use`]. A `cnf` that is there must still fit.
+    pub fn allow_unbound_tokens(mut self) -> TokenVerifier {
+        self.0.allow_unbound = true;
+        self.0
+    }
 }
 
 impl TokenVerifier {
     /// `audience` is the gatekeeper's audience string.
     pub fn new(audience: &str) -> Self {
-        Self { audience: audience.into() }
+        Self { audience: audience.into(), allow_unbound: false }
+    }
+
+    /// Choices that give up a guarantee.
+    pub fn dangerous(self) -> Dangerous {
+        Dangerous(self)
     }
 
     /// Verifies `token` as presented by the holder of the Noise key whose thumbprint is `jkt`.
     ///
-    /// The token may be presented any number of times until it expires, by that holder alone. On
+    /// The token may be presented any number of times until it expires, by that holder alone; for unbound ones see
+    /// [`OwnershipToken::single_use`]. On
     /// [`Error::UnknownKey`]` { refresh: true }` run the fetch that [`JwksCache::poll`] gives, and verify once more.
     ///
     /// # Errors
@@ -185,16 +238,26 @@ impl TokenVerifier {
         if claims.jti.as_ref().is_some_and(|jti| jti.len() > MAX_JTI_LEN) {
             return Err(Error::Malformed("the jti is too long"));
         }
-        let bound = claims.cnf.and_then(|cnf| cnf.0.jkt).ok_or(Error::Unbound)?;
-        if bound != jkt {
-            return Err(Error::WrongKeyBinding);
-        }
+        let single_use = match claims.cnf.map(|cnf| cnf.0.jkt) {
+            Some(Some(bound)) if bound == jkt => None,
+            Some(Some(_)) => return Err(Error::WrongKeyBinding),
+            Some(None) => return Err(Error::Unbound), // bound to something, but not to a key that is known here
+            None if !self.allow_unbound => return Err(Error::Unbound),
+            None => match claims.jti.clone().filter(|jti| !jti.is_empty()) {
+                Some(jti) => {
+                    let until = Timestamp::from_secs(claims.exp).after(CLOCK_LEEWAY);
+                    Some(SingleUse { issuer: claims.iss.clone(), jti, until })
+                }
+                None => return Err(Error::Malformed("an unbound token without jti")),
+            },
+        };
         Ok(OwnershipToken {
             issuer: claims.iss,
             user_visible_id: claims.sub.parse().map_err(|_| Error::BadSubject)?,
             issued_at: Timestamp::from_secs(claims.iat),
             expires_at: Timestamp::from_secs(claims.exp),
             jti: claims.jti,
+            single_use,
         })
     }
 }

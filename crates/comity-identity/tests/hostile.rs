@@ -4,12 +4,16 @@
 mod common;
 
 use aws_lc_rs::hmac;
-use aws_lc_rs::signature::{RSA_PKCS1_SHA512, RSA_PSS_SHA256};
+use aws_lc_rs::signature::{
+    RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding,
+};
+use base64::Engine as _;
 use comity_identity::{
     BearerIssuer, BearerVerifier, Error, Jwks, JwksCache, TokenIssuer, TokenVerifier, WHATSAPP, jkt,
 };
 use common::{
-    AUDIENCE, Forge, NOW, ORIGIN, OTHER, b64, claims, header, now, rng, sign, sign_as, sign_raw, thumbprint, with,
+    AUDIENCE, Forge, NOW, ORIGIN, OTHER, b64, claims, header, now, public_der, rng, sign, sign_as, sign_raw,
+    thumbprint, with,
 };
 use serde_json::{Value, json};
 
@@ -38,21 +42,62 @@ fn hostile_tokens_are_refused() {
     }
 
     // The algorithm is not the token's to choose (RFC 8725 §3.1).
-    for none in ["none", "None", "NONE", "nOnE", "nonE", ""] {
+    let spellings = (0..16_u32).map(|upper| {
+        let letters = "none".chars().enumerate();
+        letters.map(|(i, c)| if upper >> i & 1 == 1 { c.to_ascii_uppercase() } else { c }).collect::<String>()
+    });
+    for none in spellings.chain([String::new(), "none ".into(), "null".into()]) {
         let unsigned = format!("{}.{}.", b64(with(head.clone(), json!({"alg": none})).to_string()), part(1));
         row!(format!("alg {none:?}, no signature"), unsigned.clone(), is(Error::WrongAlgorithm));
         row!(format!("alg {none:?}, old signature"), unsigned + &part(2), is(Error::WrongAlgorithm));
     }
     let public_json = Jwks::new([key.public()]).unwrap().to_json();
-    let modulus = serde_json::from_str::<Value>(&public_json).unwrap()["keys"][0]["n"].as_str().unwrap().to_owned();
-    for (what, secret) in [("JWK set", public_json), ("modulus", modulus), ("empty text", String::new())] {
-        let message = format!("{}.{}", b64(with(head.clone(), json!({"alg": "HS256"})).to_string()), part(1));
-        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), message.as_bytes());
-        row!(format!("HS256 with the public {what}"), format!("{message}.{}", b64(tag)), is(Error::WrongAlgorithm));
+    let public_jwk = serde_json::from_str::<Value>(&public_json).unwrap()["keys"][0].clone();
+    let modulus = public_jwk["n"].as_str().unwrap().to_owned();
+    let [spki, pkcs1] = public_der(key);
+    let pem = |name: &str, der: &[u8]| {
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        let lines: Vec<_> = text.as_bytes().chunks(64).map(|line| core::str::from_utf8(line).unwrap()).collect();
+        format!("-----BEGIN {name}-----\n{}\n-----END {name}-----\n", lines.join("\n")).into_bytes()
+    };
+    for (what, secret) in [
+        ("JWK set", public_json.into_bytes()),
+        ("JWK", public_jwk.to_string().into_bytes()),
+        ("modulus in base64url", modulus.clone().into_bytes()),
+        ("modulus", base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(modulus).unwrap()),
+        ("SPKI in PEM", pem("PUBLIC KEY", &spki)),
+        ("PKCS#1 in PEM", pem("RSA PUBLIC KEY", &pkcs1)),
+        ("SPKI", spki),
+        ("PKCS#1", pkcs1),
+        ("kid", key.public().kid().as_bytes().to_vec()),
+        ("empty text", Vec::new()),
+    ] {
+        for (alg, hash) in [("HS256", hmac::HMAC_SHA256), ("HS384", hmac::HMAC_SHA384), ("HS512", hmac::HMAC_SHA512)] {
+            let message = format!("{}.{}", b64(with(head.clone(), json!({ "alg": alg })).to_string()), part(1));
+            let tag = hmac::sign(&hmac::Key::new(hash, &secret), message.as_bytes());
+            row!(format!("{alg} with the public {what}"), format!("{message}.{}", b64(tag)), is(Error::WrongAlgorithm));
+        }
     }
-    for (alg, encoding) in [("RS512", &RSA_PKCS1_SHA512), ("PS256", &RSA_PSS_SHA256)] {
-        let head = with(head.clone(), json!({ "alg": alg })).to_string();
-        row!(alg, sign_as(key, &head, &body.to_string(), encoding), is(Error::WrongAlgorithm));
+    for (alg, encoding) in [
+        ("RS384", &RSA_PKCS1_SHA384 as &'static dyn RsaEncoding),
+        ("RS512", &RSA_PKCS1_SHA512),
+        ("PS256", &RSA_PSS_SHA256),
+        ("PS384", &RSA_PSS_SHA384),
+        ("PS512", &RSA_PSS_SHA512),
+    ] {
+        let swapped = with(head.clone(), json!({ "alg": alg })).to_string();
+        row!(alg, sign_as(key, &swapped, &body.to_string(), encoding), is(Error::WrongAlgorithm));
+        // The right name over another signature.
+        let token = sign_as(key, &head.to_string(), &body.to_string(), encoding);
+        row!(format!("{alg} called RS256"), token, is(Error::BadSignature));
+    }
+    for alg in ["ES256", "ES256K", "ES384", "ES512", "EdDSA", "Ed25519", "RSA1_5", "dir", "A128KW", "RS256 ", "RS256\0"]
+    {
+        row!(
+            format!("alg {alg:?}"),
+            sign(key, &with(head.clone(), json!({ "alg": alg })), &body),
+            is(Error::WrongAlgorithm)
+        );
     }
     for (what, kid_of, signer) in [
         ("ES256 under the RSA kid", key, &forge.p256),
@@ -182,6 +227,9 @@ fn hostile_tokens_are_refused() {
         (json!({}), Error::Unbound),
         (json!({"x5t#S256": thumbprint()}), Error::Unbound),
         (json!({"jkt": jkt(&[8; 32])}), Error::WrongKeyBinding),
+        (json!({"jkt": null}), Error::Unbound),
+        (json!({"kid": "x"}), Error::Unbound),
+        (json!({"jwk": {"kty": "OKP", "crv": "X25519", "x": b64([7; 32])}}), Error::Unbound),
         (json!({"jkt": ""}), Error::WrongKeyBinding),
         (json!({"jkt": thumbprint() + "="}), Error::WrongKeyBinding),
         (json!({"jkt": thumbprint().to_lowercase()}), Error::WrongKeyBinding),
@@ -191,6 +239,9 @@ fn hostile_tokens_are_refused() {
     for cnf in [json!([thumbprint()]), json!({"jkt": [thumbprint()]}), json!(thumbprint()), json!({"jkt": 1})] {
         row!(format!("cnf {cnf}"), sign(key, &head, &with(body.clone(), json!({ "cnf": cnf }))), malformed);
     }
+
+    let twice = sign(key, &head, &with(body.clone(), json!({"cnf": {"jkt": jkt(&[8; 32])}})));
+    row!("a token bound to another key, as it is", twice, is(Error::WrongKeyBinding));
 
     // Times.
     let times = |iat: u64, nbf: u64, exp: u64| with(body.clone(), json!({"iat": iat, "nbf": nbf, "exp": exp}));
@@ -212,15 +263,40 @@ fn hostile_tokens_are_refused() {
         row!(what, sign(key, &head, &body), is(wanted));
     }
     for name in ["iat", "nbf", "exp"] {
-        for value in
-            [json!("1764000000"), json!(-1), json!(1.764e9), json!([NOW]), json!(true), json!({}), json!(1e300)]
-        {
+        for value in [
+            json!("1764000000"),
+            json!(-1),
+            json!(1.764e9),
+            json!([NOW]),
+            json!(true),
+            json!({}),
+            json!(1e300),
+            json!(1e18),
+        ] {
             row!(format!("{name} {value}"), sign(key, &head, &with(body.clone(), json!({ name: value }))), malformed);
         }
+        let number = body.to_string();
+        let (before, after) = number.split_once(&format!("\"{name}\":")).unwrap();
+        let rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
+        for value in
+            ["null", "1e400", &"9".repeat(400), "18446744073709551616", "-0", "0x10", "01", "NaN", "Infinity", ""]
+        {
+            let body = format!("{before}\"{name}\":{value}{rest}");
+            row!(format!("{name} {value:.20}"), sign_raw(key, &head.to_string(), &body), malformed);
+        }
+        let far = sign(key, &head, &with(body.clone(), json!({ name: 1_000_000_000_000_000_000_u64 })));
+        row!(format!("{name} of 10^18"), far, |e: &Error| matches!(e, Error::NotYetValid | Error::BadLifetime));
         if name != "nbf" {
             row!(format!("no {name}"), sign(key, &head, &with(body.clone(), json!({ name: null }))), malformed);
         }
     }
+    for jti in [json!(1), json!(["j"]), json!({}), json!(true)] {
+        row!(format!("jti {jti}"), sign(key, &head, &with(body.clone(), json!({ "jti": jti }))), malformed);
+    }
+    let null_jti = body.to_string().replacen(r#""jti":"0123456789abcdef""#, r#""jti":null"#, 1);
+    row!("jti null", sign_raw(key, &head.to_string(), &null_jti), malformed);
+    let null_cnf = with(body.clone(), json!({"cnf": null})).to_string().replacen('{', r#"{"cnf":null,"#, 1);
+    row!("cnf null", sign_raw(key, &head.to_string(), &null_cnf), malformed);
     let long_jti = with(body.clone(), json!({"jti": "j".repeat(200)}));
     row!("jti of 200 bytes", sign(key, &head, &long_jti), malformed);
 
@@ -260,10 +336,44 @@ fn hostile_tokens_are_refused() {
         ("issuer by position", sign_raw(key, &head_text, &json!([ORIGIN]).to_string())),
         ("claims and more", sign_raw(key, &head_text, &format!("{body_text}{{}}"))),
         ("claims deeply nested", sign_raw(key, &head_text, &format!("{{\"a\":{}", "[".repeat(1000)))),
+        ("claims in the other base64", {
+            let claims = body_text.replacen('{', r#"{"name":"\u00ff???>>>~~~","#, 1).replace("\\u00ff", "\u{ff}");
+            let standard = base64::engine::general_purpose::STANDARD_NO_PAD.encode(&claims);
+            assert!(standard.contains(['+', '/']));
+            format!("{}.{standard}.{}", part(0), part(2))
+        }),
+        ("header with trailing bits", format!("{}.{}.{}", trailing_bits(&head_text), part(1), part(2))),
+        ("claims with trailing bits", format!("{}.{}.{}", part(0), trailing_bits(&body_text), part(2))),
+        ("signature with trailing bits", format!("{}.{}.{}", part(0), part(1), last_bit(&part(2)))),
+        ("white space in the claims", format!("{}.{} {}.{}", part(0), &part(1)[..8], &part(1)[8..], part(2))),
+        ("a line break in the header", format!("{}\n{}.{}.{}", &part(0)[..8], &part(0)[8..], part(1), part(2))),
+        ("a tab in the signature", format!("{good}\t")),
+        ("a line break in the signature", format!("{}.{}.{}\r\n{}", part(0), part(1), &part(2)[..8], &part(2)[8..])),
+        ("claims with padding", format!("{}.{}==.{}", part(0), part(1), part(2))),
+        ("a null byte", format!("{good}\0")),
+        ("Bearer before it", format!("Bearer {good}")),
+        ("claims a text", sign_raw(key, &head_text, "\"claims\"")),
+        ("claims null", sign_raw(key, &head_text, "null")),
+        ("claims empty", sign_raw(key, &head_text, "")),
+        ("claims with a byte order mark", sign_raw(key, &head_text, &format!("\u{feff}{body_text}"))),
         ("claims not UTF-8", format!("{}.{}.{}", part(0), b64(b"{\"iss\":\"\xff\"}"), part(2))),
     ] {
         row!(what, token, malformed);
     }
+    for (what, header) in [
+        ("not UTF-8", b"{\"alg\":\"RS256\",\"kid\":\"\xff\"}".to_vec()),
+        ("nested deeply", format!("{{\"alg\":\"RS256\",\"x\":{}", "[".repeat(1000)).into_bytes()),
+        ("a JWE's", br#"{"alg":"RSA-OAEP","enc":"A256GCM"}"#.to_vec()),
+        ("with a byte order mark", [b"\xef\xbb\xbf".to_vec(), head_text.clone().into_bytes()].concat()),
+        ("and more", format!("{head_text}{{}}").into_bytes()),
+    ] {
+        let token = format!("{}.{}.{}", b64(header), part(1), part(2));
+        row!(format!("header {what}"), token, is(Error::ForbiddenHeader));
+    }
+    let jwe = format!("{}.AA.AA.AA.AA", b64(r#"{"alg":"RSA-OAEP","enc":"A256GCM"}"#));
+    row!("a JWE", jwe, malformed);
+    let inside = sign_raw(key, &with(head.clone(), json!({"cty": "JWT"})).to_string(), &good);
+    row!("a token inside a token", inside, is(Error::ForbiddenHeader));
     row!("header an array", sign_raw(key, "[]", &body_text), is(Error::ForbiddenHeader));
     row!(
         "header by position",
@@ -292,7 +402,7 @@ fn hostile_tokens_are_refused() {
         is(Error::BadSignature)
     );
 
-    assert!(rows.len() >= 100, "{} rows", rows.len());
+    assert!(rows.len() >= 250, "{} rows", rows.len());
     let mut cache = forge.cache();
     let verifier = TokenVerifier::new(AUDIENCE);
     for (name, token, check) in &rows {
@@ -302,6 +412,69 @@ fn hostile_tokens_are_refused() {
     }
     // The same forge makes good ones: the table fails for the reasons it names.
     verifier.verify(&mut cache, &good, &thumbprint(), now()).unwrap();
+}
+
+/// `text` in base64url of a length that leaves bits over, the last of them set.
+fn trailing_bits(text: &str) -> String {
+    let padding = " ".repeat(1 + (3 - text.len() % 3));
+    last_bit(&b64(format!("{text}{padding}")))
+}
+
+fn last_bit(encoded: &str) -> String {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    assert_ne!(encoded.len() % 4, 0);
+    let last = ALPHABET.iter().position(|c| *c == *encoded.as_bytes().last().unwrap()).unwrap();
+    assert_eq!(last % 4, 0);
+    format!("{}{}", &encoded[..encoded.len() - 1], ALPHABET[last + 1] as char)
+}
+
+/// Who verifies with the dangerous choice takes tokens without `cnf`, and those alone, and is told to remember them.
+#[test]
+fn unbound_tokens_are_for_one_time_where_they_are_allowed() {
+    let forge = Forge::new();
+    let mut cache = forge.cache();
+    let (key, head) = (&forge.ed, header(&forge.ed));
+    let strict = TokenVerifier::new(AUDIENCE);
+    let lax = strict.clone().dangerous().allow_unbound_tokens();
+    let unbound = sign(key, &head, &with(claims(), json!({"cnf": null})));
+    assert_eq!(strict.verify(&mut cache, &unbound, &thumbprint(), now()).unwrap_err(), Error::Unbound);
+    for noise_key in [[7; 32], [8; 32]] {
+        let token = lax.verify(&mut cache, &unbound, &jkt(&noise_key), now()).unwrap();
+        let once = token.single_use.unwrap();
+        assert_eq!((once.issuer.as_str(), once.jti.as_str()), (ORIGIN, "0123456789abcdef"));
+        // To be remembered until the very moment from which on the token is refused anyway.
+        let before = comity_core::Timestamp::from_millis(once.until.as_millis() - 1);
+        lax.verify(&mut cache, &unbound, &thumbprint(), before).unwrap();
+        assert_eq!(lax.verify(&mut cache, &unbound, &thumbprint(), once.until).unwrap_err(), Error::Expired);
+        assert!(!format!("{once:?}").contains("0123456789abcdef"));
+    }
+    // A bound one is no less bound, and may be shown again.
+    let bound = sign(key, &head, &claims());
+    assert_eq!(lax.verify(&mut cache, &bound, &thumbprint(), now()).unwrap().single_use, None);
+    assert_eq!(lax.verify(&mut cache, &bound, &jkt(&[8; 32]), now()).unwrap_err(), Error::WrongKeyBinding);
+    for (change, wanted) in [
+        (json!({"cnf": {}}), Error::Unbound),
+        (json!({"cnf": {"x5t#S256": thumbprint()}}), Error::Unbound),
+        (json!({"cnf": null, "jti": null}), Error::Malformed("an unbound token without jti")),
+        (json!({"cnf": null, "jti": ""}), Error::Malformed("an unbound token without jti")),
+        (json!({"cnf": null, "jti": "j".repeat(129)}), Error::Malformed("the jti is too long")),
+    ] {
+        let token = sign(key, &head, &with(claims(), change.clone()));
+        assert_eq!(lax.verify(&mut cache, &token, &thumbprint(), now()).unwrap_err(), wanted, "{change}");
+    }
+}
+
+/// Another integrator's token is a good one, of that integrator; the same token with another key is none.
+#[test]
+fn a_token_counts_for_its_issuer_and_its_key() {
+    let forge = Forge::new();
+    let mut cache = forge.cache();
+    let verifier = TokenVerifier::new(AUDIENCE);
+    let theirs = sign(&forge.other, &header(&forge.other), &with(claims(), json!({"iss": OTHER})));
+    assert_eq!(verifier.verify(&mut cache, &theirs, &thumbprint(), now()).unwrap().issuer, OTHER);
+    let ours = sign(&forge.rsa, &header(&forge.rsa), &claims());
+    assert_eq!(verifier.verify(&mut cache, &ours, &thumbprint(), now()).unwrap().issuer, ORIGIN);
+    assert_eq!(verifier.verify(&mut cache, &ours, &jkt(&[8; 32]), now()).unwrap_err(), Error::WrongKeyBinding);
 }
 
 #[test]

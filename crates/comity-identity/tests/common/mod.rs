@@ -1,9 +1,11 @@
 //! A forge: tokens of any shape, signed with real keys.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RsaEncoding, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaEncoding,
+    RsaKeyPair,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -120,4 +122,11 @@ pub fn sign_as(key: &SigningKey, header: &str, claims: &str, rsa: &'static dyn R
 
 pub fn sign(key: &SigningKey, header: &Value, claims: &Value) -> String {
     sign_raw(key, &header.to_string(), &claims.to_string())
+}
+
+/// The public half of an RSA key as SPKI and as PKCS#1, in DER.
+pub fn public_der(key: &SigningKey) -> [Vec<u8>; 2] {
+    let pair = RsaKeyPair::from_pkcs8(key.to_pkcs8().unwrap().expose()).unwrap();
+    let spki: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
+    [spki.as_ref().to_vec(), pair.public_key().as_ref().to_vec()]
 }
