@@ -12,11 +12,13 @@
 //! - it does not look at the addresses that newer official clients write into a message; here the sender's has to be the
 //!   peer's.
 //!
-//! The engine follows a sender over up to 24,999 skipped messages and keeps 2,000 of their keys.
+//! The engine derives up to 25,000 skipped keys, and any number for a message that shows our own identity, before it
+//! looks at a MAC, and again for each archived session; here [`MAX_SKIPPED`] and [`MAX_SKIPPED_IN_ALL`] hold.
 #![deny(unsafe_code)]
 
 mod convert;
 mod engine;
+mod jump;
 mod shape;
 
 use bytes::Bytes;
@@ -24,6 +26,7 @@ use comity_core::CryptoRng;
 use comity_signal::{Bundle, Context, EncKind, Error, Initial, Opened, PqKeyPair, PreKeys, Sealed, State, Suite, wire};
 use convert::error;
 use engine::{Identity, Keys, Rng, SenderKeys, Sessions, address, guard, run};
+pub use jump::{MAX_SKIPPED, MAX_SKIPPED_IN_ALL};
 use libsignal_protocol as ls;
 use sha2::{Digest, Sha256};
 pub use shape::pq_ratchet_well_formed;
@@ -140,13 +143,15 @@ impl Suite for Pqxdh {
         guard(|| {
             // The caller has inspected it; a panic in the engine is worth the second look.
             self.inspect(kind, body)?;
-            wire::inspect(VERSION, kind, body)?.1.check_sender(context.peer)?;
+            let (initial, inner) = wire::inspect(VERSION, kind, body)?;
+            inner.check_sender(context.peer)?;
+            let owner = jump::check(session, initial.as_ref(), &inner)?;
             let message = match kind {
                 EncKind::Pkmsg => ls::CiphertextMessage::PreKeySignalMessage(body.try_into().map_err(error)?),
                 EncKind::Msg => ls::CiphertextMessage::SignalMessage(body.try_into().map_err(error)?),
                 EncKind::Skmsg => return Err(Error::Misuse("a skmsg is for group_decrypt")),
             };
-            let mut sessions = Sessions::load(session)?;
+            let mut sessions = Sessions::load(owner.as_ref().map(|owner| owner.record.as_slice()).or(session))?;
             let mut identity = Identity::new(context)?;
             let signed = Keys::new(keys)?;
             let (mut one_time, mut pq) = (signed.clone(), signed.clone());
@@ -162,10 +167,15 @@ impl Suite for Pqxdh {
                 &mut pq,
                 &mut rng,
             ))?;
+            let identity = sessions.identity()?;
+            let session = sessions.finish()?;
             Ok(Opened {
                 plaintext: Zeroizing::new(plaintext),
-                identity: sessions.identity()?,
-                session: sessions.finish()?,
+                identity,
+                session: match owner {
+                    Some(owner) => owner.rejoin(session),
+                    None => session,
+                },
                 new_session: signed.was_asked(),
             })
         })

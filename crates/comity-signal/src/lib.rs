@@ -79,8 +79,8 @@
 //! conflicts, two handles on one medium, restarts.
 //!
 //! # Limits
-//! Every bound is a constant in [`limits`]. A session follows a sender over as many skipped messages as its engine
-//! does: 2,000 in version 3, 24,999 in version 4. Where official clients write both addresses into a message (UUID
+//! Every bound is a constant in [`limits`]. How many skipped messages a session follows a sender over is its suite's
+//! matter: 2,000 in versions 3 and 4. Where official clients write both addresses into a message (UUID
 //! names, since 0.91), the sender's is held against the peer; ours is not known here, and is bound by the identity keys
 //! under the MAC. Multi-device fan-out, sealed sender and sender-key members' lists are not part of this crate.
 #![deny(unsafe_code)]
