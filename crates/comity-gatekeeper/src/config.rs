@@ -1,7 +1,10 @@
 //! Configuration: a TOML file, over it `COMITY_GATEKEEPER_*` variables, over them flags (both read by the binary).
 
-use crate::Error;
-use crate::limits::{ENLIST_PER_MINUTE, MAX_INTEGRATORS};
+use crate::limits::{
+    ENLIST_PER_INTEGRATOR_AND_MINUTE, ENLIST_PER_MINUTE, ENLIST_PER_USER_AND_HOUR, MAX_INTEGRATORS,
+    MEDIA_PER_INTEGRATOR,
+};
+use crate::{Error, Networks};
 use comity_core::{IntegratorId, Secret};
 use serde::Deserialize;
 use std::fmt;
@@ -35,6 +38,9 @@ pub struct Config {
     /// Enlistments from one address, at once and per minute in the long run.
     #[serde(default = "enlist_per_minute")]
     pub enlist_per_minute: u32,
+    /// Where partner users may be.
+    #[serde(default)]
+    pub location: Networks,
     /// The integrators.
     #[serde(default, rename = "integrator")]
     pub integrators: Vec<Integrator>,
@@ -64,6 +70,35 @@ pub struct Integrator {
     /// Whether it takes part in groups.
     #[serde(default)]
     pub group_messaging: bool,
+    /// Whether its tokens may lack `cnf`: such a token is then good for one time, and whoever steals it before can use it
+    /// with another key (PROTOCOL §3).
+    #[serde(default)]
+    pub allow_unbound_tokens: bool,
+    /// How much of it is taken.
+    #[serde(default)]
+    pub limits: IntegratorLimits,
+}
+
+/// How much is taken of one integrator.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IntegratorLimits {
+    /// Enlistments of all its users, at once and per minute in the long run.
+    pub enlist_per_minute: u32,
+    /// Enlistments of one user, at once and per hour in the long run.
+    pub enlist_per_user_and_hour: u32,
+    /// Relayed downloads at once.
+    pub media_downloads: usize,
+}
+
+impl Default for IntegratorLimits {
+    fn default() -> Self {
+        Self {
+            enlist_per_minute: ENLIST_PER_INTEGRATOR_AND_MINUTE,
+            enlist_per_user_and_hour: ENLIST_PER_USER_AND_HOUR,
+            media_downloads: MEDIA_PER_INTEGRATOR,
+        }
+    }
 }
 
 /// What user-visible ids are (PROTOCOL §13).
@@ -90,7 +125,16 @@ impl IdentifierType {
     }
 }
 
-/// Where an integrator stands (PROTOCOL §13).
+/// Where an integrator stands (PROTOCOL §13), and what it means:
+///
+/// | | active | onboarding | suspended | removed |
+/// |---|---|---|---|---|
+/// | enlistment | taken | taken | `blocked` | `bad_integrator` |
+/// | log-in | taken | taken | 503 | 403 |
+/// | message to its users | stored, push | stored, push | stored, no push | ack 404 |
+/// | media of its users | relayed | relayed | 503 | 404 |
+/// | its key set | fetched; needed to be ready | fetched | fetched | not fetched |
+/// | wire's word | `active` | `onboarding` | `onboarding` | `removed` |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum IntegratorStatus {
@@ -99,16 +143,18 @@ pub enum IntegratorStatus {
     Active,
     /// On the way in.
     Onboarding,
-    /// Gone: its users can neither enlist nor log in.
+    /// Stopped for now: its users' mail is kept.
+    Suspended,
+    /// Gone.
     Removed,
 }
 
 impl IntegratorStatus {
-    /// The wire's word.
+    /// The wire's word: it has none for what is stopped for now.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
-            Self::Onboarding => "onboarding",
+            Self::Onboarding | Self::Suspended => "onboarding",
             Self::Removed => "removed",
         }
     }
@@ -185,6 +231,7 @@ impl Config {
         if self.admin_token.as_ref().is_some_and(|token| token.matches("")) {
             return bad("`admin_token` is empty; leave it out to have no administration interface".into());
         }
+        self.location.policy()?;
         if self.enlist_per_minute == 0 {
             return bad("`enlist_per_minute` is 0".into());
         }
@@ -195,6 +242,10 @@ impl Config {
             let id = integrator.id;
             if IntegratorId::new(id).is_err() {
                 return bad(format!("integrator {id}: an id is 1..=999"));
+            }
+            let limits = &integrator.limits;
+            if limits.enlist_per_minute == 0 || limits.enlist_per_user_and_hour == 0 || limits.media_downloads == 0 {
+                return bad(format!("integrator {id}: a limit is 0; `status = \"suspended\"` stops it"));
             }
             if self.integrators.iter().skip(index + 1).any(|other| other.id == id || other.origin == integrator.origin)
             {

@@ -83,6 +83,11 @@ impl Hub {
         })
     }
 
+    /// Whose connections there are.
+    pub(crate) fn connected(&self) -> Vec<Jid> {
+        self.lock().keys().cloned().collect()
+    }
+
     /// Whether a connection of the account takes deliveries.
     pub(crate) fn is_active(&self, account: &Jid) -> bool {
         self.lock().get(account).is_some_and(|line| line.active.load(Ordering::Acquire))

@@ -36,6 +36,7 @@ mod hub;
 mod keys;
 mod limiter;
 pub mod limits;
+mod location;
 mod partners;
 mod push;
 mod rng;
@@ -44,10 +45,10 @@ mod site;
 mod store;
 
 pub use clock::Clock;
-pub use config::{AdminToken, Config, IdentifierType, Integrator, IntegratorStatus};
+pub use config::{AdminToken, Config, IdentifierType, Integrator, IntegratorLimits, IntegratorStatus};
 pub use error::Error;
+pub use location::{Location, LocationPolicy, Networks};
 pub use server::{Gatekeeper, Options};
-pub use site::{Location, LocationPolicy};
 
 /// The interop protocol's version (PROTOCOL §4, §5.4).
 pub const INTEROP_VERSION: &str = "1.0.3";

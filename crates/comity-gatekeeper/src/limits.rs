@@ -15,6 +15,10 @@ pub const MAX_GROUP_COMMIT: usize = 512;
 
 /// How long mail is kept (PROTOCOL §12).
 pub const MAIL_KEEP: Duration = Duration::from_secs(30 * 86_400);
+/// How often a new key begins to sign the bearer tokens of calls to partners (PROTOCOL §3).
+pub const BEARER_ROTATE: Duration = Duration::from_secs(90 * 86_400);
+/// How often it is looked whether that is due.
+pub const ROTATE_LOOK: Duration = Duration::from_secs(60);
 /// How long a partner user may stay away before it must enlist again (PROTOCOL §12).
 pub const LAPSE_AFTER: Duration = Duration::from_secs(30 * 86_400);
 /// How often what has expired is removed.
@@ -95,6 +99,9 @@ pub const MAX_LIVE: usize = 32;
 pub const STANZA_BURST: u32 = 1000;
 /// See [`STANZA_BURST`].
 pub const STANZAS_PER_SECOND: u32 = 500;
+/// How long a client that resumed may take to its first stanza; until then nothing is known of it but a payload that may be
+/// a replay (PROTOCOL §5.2).
+pub const FIRST_FRAME_DEADLINE: Duration = Duration::from_secs(45);
 /// How long shutdown waits for connections to end.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -106,9 +113,19 @@ pub const MAX_ENLIST_BODY: usize = 16 * 1024;
 pub const ENLIST_PER_MINUTE: u32 = 120;
 /// A request other than a media transfer must be answered within this, its body included.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
-/// Addresses remembered for that. Beyond it, addresses whose bucket is full again are forgotten, and a new one is
+/// Enlistments of one integrator's users, at once and per minute in the long run, unless configured otherwise.
+pub const ENLIST_PER_INTEGRATOR_AND_MINUTE: u32 = 600;
+/// Enlistments of one user, at once and per hour in the long run, unless configured otherwise.
+pub const ENLIST_PER_USER_AND_HOUR: u32 = 20;
+/// Addresses, and users, remembered for that. Beyond it, those whose bucket is full again are forgotten, and a new one is
 /// refused as long as there is none such.
-pub const MAX_ADDRESSES: usize = 100_000;
+pub const MAX_BUCKETS: usize = 100_000;
+/// Unbound tokens of one integrator remembered until they expire; beyond it no further one is taken (PROTOCOL §3).
+pub const MAX_USED_TOKENS: u32 = 100_000;
+/// Networks of a location policy.
+pub const MAX_NETWORKS: usize = 200_000;
+/// Longest file of networks, in bytes.
+pub const MAX_NETWORKS_FILE: u64 = 16 << 20;
 /// Largest media file (PROTOCOL §10).
 pub const MAX_MEDIA: u64 = 2 << 30;
 /// Longest silence within a media transfer.

@@ -35,6 +35,9 @@ struct Args {
     /// The HTTP listener as clients reach it.
     #[arg(long, env = "COMITY_GATEKEEPER_PUBLIC_HTTP")]
     public_http: Option<String>,
+    /// Takes tokens without `cnf` of these integrators, each for one time.
+    #[arg(long, value_name = "ID", value_delimiter = ',', env = "COMITY_GATEKEEPER_ALLOW_UNBOUND_TOKENS")]
+    allow_unbound_tokens: Vec<u16>,
     /// The administration interface's bearer token (environment only: arguments are visible to others).
     #[arg(skip)]
     admin_token: Option<AdminToken>,
@@ -57,6 +60,11 @@ impl Args {
         config.audience = self.audience.unwrap_or(config.audience);
         config.public_http = self.public_http.or(config.public_http);
         config.admin_token = self.admin_token.or(config.admin_token);
+        for id in self.allow_unbound_tokens {
+            let integrator = config.integrators.iter_mut().find(|integrator| integrator.id == id);
+            let integrator = integrator.ok_or_else(|| Error::Config(format!("there is no integrator {id}")))?;
+            integrator.allow_unbound_tokens = true;
+        }
         config.check()?;
         Ok(config)
     }

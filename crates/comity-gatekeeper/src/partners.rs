@@ -1,16 +1,18 @@
 //! The integrators and what their servers say: key sets and ownership tokens (PROTOCOL §3).
 
-use crate::limits::{MEDIA_PER_INTEGRATOR, PARTNER_TIMEOUT};
+use crate::limits::PARTNER_TIMEOUT;
 use crate::{Clock, Config, Error, Integrator, IntegratorStatus};
-use comity_core::{IntegratorId, Timestamp};
+use comity_core::{IntegratorId, Jid, PartnerUser, Timestamp};
 use comity_identity::limits::MAX_JWKS_LEN;
 use comity_identity::{
-    BearerIssuer, Error as TokenError, Fetch, JwksCache, OwnershipToken, TokenVerifier, UnverifiedToken, jkt, jwks_url,
+    BearerIssuer, Error as TokenError, Fetch, JwksCache, KeyRing, OwnershipToken, TokenVerifier, UnverifiedToken, jkt,
+    jwks_url,
 };
 use futures_util::StreamExt as _;
+use reqwest::header::CACHE_CONTROL;
 use reqwest::redirect::Policy;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 
@@ -25,13 +27,15 @@ pub(crate) struct Partner {
 pub(crate) struct Partners {
     by_id: HashMap<u16, Arc<Partner>>,
     verifier: TokenVerifier,
+    /// For integrators that are configured so: takes unbound tokens, too.
+    lax_verifier: TokenVerifier,
     cache: Mutex<JwksCache>,
     /// Rung after each fetch: who waits for a key looks again.
     fetched: Notify,
     /// Rung when a fetch may be due before the one awaited.
     wanted: Notify,
     http: reqwest::Client,
-    bearer: BearerIssuer,
+    bearer: RwLock<BearerIssuer>,
     clock: Clock,
 }
 
@@ -46,7 +50,8 @@ impl Partners {
                     .add_issuer(&integrator.origin, &jwks_url(&integrator.origin))
                     .map_err(|e| Error::Config(e.to_string()))?;
             }
-            let media_slots = Arc::new(Semaphore::new(MEDIA_PER_INTEGRATOR));
+            let slots = integrator.limits.media_downloads.min(Semaphore::MAX_PERMITS);
+            let media_slots = Arc::new(Semaphore::new(slots));
             by_id.insert(integrator.id, Arc::new(Partner { id, config: integrator.clone(), media_slots }));
         }
         let http = reqwest::Client::builder()
@@ -58,8 +63,10 @@ impl Partners {
             .build()
             .map_err(|e| Error::Config(format!("HTTP client: {e}")))?;
         let verifier = TokenVerifier::new(&config.audience);
+        let lax_verifier = verifier.clone().dangerous().allow_unbound_tokens();
         let (fetched, wanted) = (Notify::new(), Notify::new());
-        Ok(Self { by_id, verifier, cache: Mutex::new(cache), fetched, wanted, http, bearer, clock })
+        let (cache, bearer) = (Mutex::new(cache), RwLock::new(bearer));
+        Ok(Self { by_id, verifier, lax_verifier, cache, fetched, wanted, http, bearer, clock })
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, JwksCache> {
@@ -83,14 +90,46 @@ impl Partners {
         &self.http
     }
 
+    fn bearer(&self) -> std::sync::RwLockReadGuard<'_, BearerIssuer> {
+        self.bearer.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The gatekeeper's own bearer token for calls to this partner.
     pub(crate) fn bearer_for(&self, partner: &Partner) -> Result<String, TokenError> {
-        self.bearer.issue(&partner.config.origin, self.clock.now())
+        self.bearer().issue(&partner.config.origin, self.clock.now())
     }
 
     /// The key set at `/.well-known/jwks`.
-    pub(crate) fn own_jwks(&self) -> Result<String, TokenError> {
-        comity_identity::Jwks::new([self.bearer.public()]).map(|set| set.to_json())
+    pub(crate) fn own_jwks(&self) -> String {
+        self.bearer().keys().jwks(self.clock.now()).to_json()
+    }
+
+    /// The keys that sign bearer tokens.
+    pub(crate) fn own_keys(&self) -> KeyRing {
+        self.bearer().keys().clone()
+    }
+
+    /// Signs with other keys from now on; they are stored.
+    pub(crate) fn set_own_keys(&self, keys: KeyRing) {
+        let mut bearer = self.bearer.write().unwrap_or_else(PoisonError::into_inner);
+        *bearer = bearer.with_keys(keys);
+    }
+
+    /// The integrator whose tokens have this issuer.
+    fn of_issuer(&self, issuer: &str) -> Option<&Arc<Partner>> {
+        self.by_id.values().find(|partner| partner.config.origin == issuer)
+    }
+
+    /// Whether a token that was refused says that it is of an integrator that is gone.
+    pub(crate) fn is_removed(&self, token: &str) -> bool {
+        let partner = UnverifiedToken::parse(token).ok().and_then(|token| self.of_issuer(token.issuer()));
+        partner.is_some_and(|partner| partner.config.status == IntegratorStatus::Removed)
+    }
+
+    /// Where the integrator of a partner user stands; one that is not configured any more is gone.
+    pub(crate) fn status_of(&self, user: &Jid) -> Option<IntegratorStatus> {
+        let user = PartnerUser::try_from(user).ok()?;
+        Some(self.get(user.integrator.get()).map_or(IntegratorStatus::Removed, |partner| partner.config.status))
     }
 
     /// Whether every active integrator's keys are known.
@@ -119,9 +158,11 @@ impl Partners {
             let found = self.cache().key(unverified.issuer(), unverified.kid(), now);
             match found {
                 Ok(key) => {
-                    let token = self.verifier.verify_with(unverified, &key, &jkt(noise_key), now)?;
-                    let partner = self.by_id.values().find(|p| p.config.origin == token.issuer);
-                    return partner.map(|p| (Arc::clone(p), token)).ok_or(TokenError::UnknownIssuer);
+                    let partner = self.of_issuer(unverified.issuer()).ok_or(TokenError::UnknownIssuer)?;
+                    let lax = partner.config.allow_unbound_tokens;
+                    let verifier = if lax { &self.lax_verifier } else { &self.verifier };
+                    let token = verifier.verify_with(unverified, &key, &jkt(noise_key), now)?;
+                    return Ok((Arc::clone(partner), token));
                 }
                 Err(TokenError::UnknownKey { refresh: true }) => {
                     self.wanted.notify_one();
@@ -143,7 +184,14 @@ impl Partners {
             }
             let due = self.cache().next_due();
             let wait = due.map_or(Duration::from_secs(3600), |due| due.since(now)).max(Duration::from_millis(50));
-            let _whichever_first = tokio::time::timeout(wait, self.wanted.notified()).await;
+            let moved = self.clock.sleep(wait);
+            if self.clock.now().since(now) >= wait {
+                continue; // put forward before the sleep began
+            }
+            tokio::select! {
+                () = moved => {}
+                () = self.wanted.notified() => {}
+            }
         }
     }
 
@@ -151,8 +199,9 @@ impl Partners {
         let body = tokio::time::timeout(PARTNER_TIMEOUT, self.get_bounded(&fetch.url)).await;
         let now: Timestamp = self.clock.now();
         match body {
-            Ok(Some(body)) => {
-                if let Err(error) = self.cache().fetched(&fetch.issuer, &body, now) {
+            Ok(Some((body, cache_control))) => {
+                let taken = self.cache().fetched_with(&fetch.issuer, &body, cache_control.as_deref(), now);
+                if let Err(error) = taken {
                     tracing::warn!(issuer = fetch.issuer, %error, "key set refused");
                 }
             }
@@ -165,11 +214,14 @@ impl Partners {
         self.wanted.notify_one(); // the next due time has changed
     }
 
-    async fn get_bounded(&self, url: &str) -> Option<Vec<u8>> {
+    /// The body and its `Cache-Control`.
+    async fn get_bounded(&self, url: &str) -> Option<(Vec<u8>, Option<String>)> {
         let answer = self.http.get(url).send().await.ok()?;
         if answer.status() != reqwest::StatusCode::OK {
             return None;
         }
+        let cache_control =
+            answer.headers().get(CACHE_CONTROL).and_then(|value| value.to_str().ok().map(str::to_owned));
         let mut stream = answer.bytes_stream();
         let mut body = Vec::new();
         while let Some(chunk) = stream.next().await {
@@ -179,6 +231,6 @@ impl Partners {
             }
             body.extend_from_slice(&chunk);
         }
-        Some(body)
+        Some((body, cache_control))
     }
 }

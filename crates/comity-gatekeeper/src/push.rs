@@ -3,6 +3,7 @@
 //! One outstanding wake-up per account. What arrives while it is outstanding, or for a while after it was taken, is
 //! covered by it; the user's log-in ends it.
 
+use crate::IntegratorStatus;
 use crate::hub::Hub;
 use crate::limits::{MAX_WAKES, PARTNER_TIMEOUT, PUSH_BACKOFF, PUSH_BACKOFF_MAX, PUSH_CALLS, PUSH_QUIET, PUSH_TRIES};
 use crate::partners::Partners;
@@ -137,6 +138,9 @@ impl Push {
         let user = self.store.push_target(account.clone()).await.ok()??;
         let Kind::Partner { integrator, visible_id } = user.kind else { return None };
         let partner = self.partners.get(integrator.get())?;
+        if matches!(partner.config.status, IntegratorStatus::Suspended | IntegratorStatus::Removed) {
+            return None;
+        }
         let bearer = self.partners.bearer_for(partner).ok()?;
         let _slot = self.calls.acquire().await.ok()?;
         let sent = self

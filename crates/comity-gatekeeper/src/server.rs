@@ -1,12 +1,13 @@
 //! A running gatekeeper: its listeners, its background work, its end.
 
 use crate::hub::{Ending, Hub};
-use crate::keys::{CHAIN_RENEW, Keys};
-use crate::limits::{DRAIN_DEADLINE, MEDIA_KEEP, SWEEP_EVERY};
+use crate::keys::{CHAIN_RENEW, Keys, rotate_bearer};
+use crate::limits::{DRAIN_DEADLINE, MEDIA_KEEP, ROTATE_LOOK, SWEEP_EVERY};
 use crate::partners::Partners;
-use crate::site::{LocationPolicy, Site};
+use crate::site::Site;
 use crate::store::Store;
-use crate::{Clock, Config, Error, conn, http};
+use crate::{Clock, Config, Error, LocationPolicy, conn, http};
+use comity_core::Timestamp;
 use comity_identity::{BearerIssuer, WHATSAPP};
 use comity_noise::PublicKey;
 use std::fs::File;
@@ -23,7 +24,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 pub struct Options {
     /// The wall clock.
     pub clock: Clock,
-    /// Judges the addresses of partner users (PROTOCOL §18); without it all are let in.
+    /// Judges the addresses of partner users (PROTOCOL §18), instead of the configured [networks](crate::Networks); without
+    /// either all are let in.
     pub location_policy: Option<LocationPolicy>,
 }
 
@@ -53,20 +55,21 @@ impl Gatekeeper {
     pub async fn start(config: Config, options: Options) -> Result<Self, Error> {
         config.check()?;
         let (dir, clock) = (config.data_dir.clone(), options.clock);
+        let now = clock.now();
         let (lock, keys, store) =
-            tokio::task::spawn_blocking(move || open(&dir)).await.map_err(|_| Error::Internal("start"))??;
+            tokio::task::spawn_blocking(move || open(&dir, now)).await.map_err(|_| Error::Internal("start"))??;
         let chat = bind(config.listen_chat).await?;
         let http = bind(config.listen_http).await?;
         let chat_addr = chat.local_addr().map_err(Error::io("listener"))?;
         let http_addr = http.local_addr().map_err(Error::io("listener"))?;
 
-        let bearer =
-            comity_identity::SigningKey::from_pkcs8(keys.bearer.expose()).map_err(|_| Error::KeyFile("bearer.pk8"))?;
         let hub = Arc::new(Hub::default());
-        let partners = Arc::new(Partners::new(&config, BearerIssuer::new(WHATSAPP, bearer), clock.clone())?);
+        let partners =
+            Arc::new(Partners::new(&config, BearerIssuer::new(WHATSAPP, keys.bearer.clone()), clock.clone())?);
         let public_http = config.public_http.clone().unwrap_or_else(|| format!("http://{http_addr}"));
         let root = keys.root.public();
-        let policy = options.location_policy;
+        let configured = config.location.policy()?;
+        let policy = options.location_policy.or(configured);
         let (drain, draining) = watch::channel(false);
         let site = Site::new(config, clock, store, hub, partners, &keys, public_http, policy, draining.clone());
         let site = Arc::new(site);
@@ -88,6 +91,7 @@ impl Gatekeeper {
             tokio::spawn(Arc::clone(&site.partners).keep_keys_fresh()),
             tokio::spawn(sweep(Arc::clone(&site))),
             tokio::spawn(renew_chain(Arc::clone(&site), keys)),
+            tokio::spawn(rotate_keys(Arc::clone(&site))),
         ];
         for account in site.store.to_wake().await? {
             site.push.wake(&account);
@@ -139,7 +143,7 @@ impl std::fmt::Debug for Gatekeeper {
     }
 }
 
-fn open(dir: &Path) -> Result<(File, Keys, Store), Error> {
+fn open(dir: &Path, now: Timestamp) -> Result<(File, Keys, Store), Error> {
     let media = dir.join("media");
     std::fs::create_dir_all(&media).map_err(Error::io(media.display().to_string()))?;
     // Keys, mailboxes and who writes to whom: for the operator's account alone.
@@ -148,7 +152,7 @@ fn open(dir: &Path) -> Result<(File, Keys, Store), Error> {
         .map_err(Error::io(dir.display().to_string()))?;
     let lock = File::create(dir.join("lock")).map_err(Error::io(dir.display().to_string()))?;
     lock.try_lock().map_err(|_| Error::Config(format!("{}: in use by another gatekeeper", dir.display())))?;
-    Ok((lock, Keys::open(dir)?, Store::open(&dir.join("gatekeeper.db"))?))
+    Ok((lock, Keys::open(dir, now)?, Store::open(&dir.join("gatekeeper.db"))?))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
@@ -161,7 +165,7 @@ async fn sweep(site: Arc<Site>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match site.store.sweep(site.clock.now()).await {
+        match site.store.sweep(site.hub.connected(), site.clock.now()).await {
             Ok(lapsed) => lapsed.iter().for_each(|account| site.hub.end(account, Ending::DeviceRemoved)),
             Err(error) => tracing::error!(%error, "sweep"),
         }
@@ -186,5 +190,23 @@ async fn renew_chain(site: Arc<Site>, keys: Keys) {
     loop {
         tokio::time::sleep(CHAIN_RENEW).await;
         site.renew_chain(&keys);
+    }
+}
+
+/// Rotates the keys of the bearer tokens; a ring is stored before it is used.
+async fn rotate_keys(site: Arc<Site>) {
+    loop {
+        let looked = site.clock.sleep(ROTATE_LOOK);
+        let (dir, ring, now) = (site.config.data_dir.clone(), site.partners.own_keys(), site.clock.now());
+        match tokio::task::spawn_blocking(move || rotate_bearer(&dir, &ring, now)).await {
+            Ok(Ok(Some(keys))) => {
+                tracing::info!(?keys, "bearer keys rotated");
+                site.partners.set_own_keys(keys);
+            }
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => tracing::error!(%error, "bearer keys"),
+            Err(_) => {}
+        }
+        looked.await;
     }
 }

@@ -7,10 +7,10 @@ use crate::limits::{MAX_ONE_TIME_PER_PAIR_AND_DAY, MAX_PAIRS, MEDIA_AUTH_TTL, ME
 use crate::partners::Partners;
 use crate::push::Push;
 use crate::store::Store;
-use crate::{Clock, Config};
+use crate::{Clock, Config, Location, LocationPolicy};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use comity_core::{Jid, Secret, Timestamp};
+use comity_core::{IntegratorId, Jid, Secret, Timestamp, UserVisibleId};
 use comity_noise::ResponderConfig;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -18,21 +18,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
-/// Whether a user at an address may take part: partner users must be and remain in the EEA (PROTOCOL §18).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Location {
-    /// Inside.
-    Allowed,
-    /// Outside: refused.
-    Denied,
-    /// Not known; let in.
-    Unknown,
-}
-
-/// Judges the address of an enlistment or a log-in. The decision is logged, the address is not.
-pub type LocationPolicy = Arc<dyn Fn(IpAddr) -> Location + Send + Sync>;
+const MINUTE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Site {
     pub(crate) config: Config,
@@ -46,7 +35,9 @@ pub(crate) struct Site {
     pub(crate) media_auth: MediaAuth,
     pub(crate) upload_slots: Arc<Semaphore>,
     pub(crate) public_http: String,
-    pub(crate) enlist_limit: Buckets<IpAddr>,
+    pub(crate) enlist_by_address: Buckets<IpAddr>,
+    pub(crate) enlist_by_user: Buckets<(IntegratorId, UserVisibleId)>,
+    pub(crate) enlist_by_integrator: Buckets<IntegratorId>,
     pub(crate) handed_out: PairCounter,
     pub(crate) location_policy: Option<LocationPolicy>,
 }
@@ -70,7 +61,9 @@ impl Site {
             media_dir: config.data_dir.join("media"),
             media_auth: MediaAuth(keys.mac.clone()),
             upload_slots: Arc::new(Semaphore::new(MEDIA_UPLOADS)),
-            enlist_limit: Buckets::new(config.enlist_per_minute, f64::from(config.enlist_per_minute) / 60.0),
+            enlist_by_address: Buckets::new(MINUTE),
+            enlist_by_user: Buckets::new(MINUTE * 60),
+            enlist_by_integrator: Buckets::new(MINUTE),
             handed_out: PairCounter::default(),
             config,
             clock,

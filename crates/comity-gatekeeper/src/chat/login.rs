@@ -1,12 +1,11 @@
 //! Log-in: who a finished handshake belongs to (PROTOCOL §3, §5.4, §5.5).
 
-use crate::INTEROP_VERSION;
-use crate::IntegratorStatus;
 use crate::limits::MAX_DISPLAY_NAME;
-use crate::site::{Location, Site};
+use crate::site::Site;
 use crate::store::{Kind, Status, User};
-use comity_core::{Jid, PartnerUser, Server, UserNumber};
-use comity_identity::Error as TokenError;
+use crate::{INTEROP_VERSION, IntegratorStatus, Location};
+use comity_core::{Jid, PartnerUser, Server, StoreError, UserNumber};
+use comity_identity::{Error as TokenError, SingleUse};
 use comity_proto::Codec as _;
 use comity_proto::handshake::{ClientPayload, Product};
 use comity_xmpp::Node;
@@ -18,11 +17,12 @@ pub(crate) struct Refusal(pub(crate) u16);
 
 impl Refusal {
     const GENERIC: Self = Self(400);
-    const NOT_AUTHORIZED: Self = Self(401);
+    pub(crate) const NOT_AUTHORIZED: Self = Self(401);
     const LOCKED: Self = Self(403);
     const VERSION: Self = Self(405);
     const NOT_FOUND: Self = Self(415);
-    const INTERNAL: Self = Self(500);
+    pub(crate) const RATE_LIMITED: Self = Self(429);
+    pub(crate) const INTERNAL: Self = Self(500);
     const UNAVAILABLE: Self = Self(503);
 
     /// `<failure reason location/>`.
@@ -31,27 +31,41 @@ impl Refusal {
     }
 }
 
+/// A log-in that was found good, and has had no effect.
+pub(crate) struct LogIn {
+    pub(crate) user: User,
+    /// The display name it brings.
+    pub(crate) name: Option<String>,
+    /// Its token is unbound: to be used up when the log-in takes effect, which it may not if that fails.
+    pub(crate) single_use: Option<SingleUse>,
+}
+
 /// Checks a login payload against the proved static key. Reads, and changes nothing: the payload may be a replay.
 pub(crate) async fn authenticate(
     site: &Site,
     payload: &[u8],
     noise_key: &[u8; 32],
     from: IpAddr,
-) -> Result<(User, Option<String>), Refusal> {
+) -> Result<LogIn, Refusal> {
     let payload = ClientPayload::decode(payload).map_err(|_| Refusal::GENERIC)?;
-    let user = match payload.product {
+    let (user, single_use) = match payload.product {
         Some(product) if product == Product::Interop as i32 => partner(site, &payload, noise_key, from).await?,
-        None => native(site, &payload, noise_key).await?,
-        Some(product) if product == Product::Whatsapp as i32 => native(site, &payload, noise_key).await?,
+        None => (native(site, &payload, noise_key).await?, None),
+        Some(product) if product == Product::Whatsapp as i32 => (native(site, &payload, noise_key).await?, None),
         Some(_) => return Err(Refusal(501)),
     };
     let name = payload
         .push_name
         .filter(|name| !name.is_empty() && name.len() <= MAX_DISPLAY_NAME && !name.chars().any(char::is_control));
-    Ok((user, name))
+    Ok(LogIn { user, name, single_use })
 }
 
-async fn partner(site: &Site, payload: &ClientPayload, noise_key: &[u8; 32], from: IpAddr) -> Result<User, Refusal> {
+async fn partner(
+    site: &Site,
+    payload: &ClientPayload,
+    noise_key: &[u8; 32],
+    from: IpAddr,
+) -> Result<(User, Option<SingleUse>), Refusal> {
     let version = payload.user_agent.as_ref().and_then(|agent| agent.app_version).ok_or(Refusal::VERSION)?;
     let version = [version.primary, version.secondary, version.tertiary]
         .map(|part| part.unwrap_or_default().to_string())
@@ -64,10 +78,14 @@ async fn partner(site: &Site, payload: &ClientPayload, noise_key: &[u8; 32], fro
     let token = data.token.as_deref().and_then(|token| str::from_utf8(token).ok()).ok_or(Refusal::NOT_AUTHORIZED)?;
     let (partner, token) = site.partners.verify(token, noise_key).await.map_err(|error| {
         tracing::info!(%error, "log-in: token refused");
-        if error == TokenError::NoKeys { Refusal::UNAVAILABLE } else { Refusal::NOT_AUTHORIZED }
+        match error {
+            TokenError::NoKeys => Refusal::UNAVAILABLE,
+            TokenError::UnknownIssuer if site.partners.is_removed(token) => Refusal::LOCKED,
+            _ => Refusal::NOT_AUTHORIZED,
+        }
     })?;
-    if partner.config.status == IntegratorStatus::Removed {
-        return Err(Refusal::LOCKED);
+    if partner.config.status == IntegratorStatus::Suspended {
+        return Err(Refusal::UNAVAILABLE);
     }
     let account = PartnerUser { integrator: partner.id, number }.jid();
     let user = find(site, account).await?.ok_or(Refusal::NOT_FOUND)?;
@@ -75,15 +93,21 @@ async fn partner(site: &Site, payload: &ClientPayload, noise_key: &[u8; 32], fro
     if !owner || user.auth_key != *noise_key {
         return Err(Refusal::NOT_AUTHORIZED);
     }
-    match user.status {
-        Status::Active => {}
-        Status::Lapsed => return Err(Refusal::NOT_FOUND),
-        Status::Blocked => return Err(Refusal::LOCKED),
+    if user.status == Status::Blocked {
+        return Err(Refusal::LOCKED);
+    }
+    if user.has_lapsed(site.clock.now()) {
+        return Err(Refusal::NOT_FOUND);
     }
     if site.location(from) == Location::Denied {
         return Err(Refusal::LOCKED);
     }
-    Ok(user)
+    if let Some(single_use) = &token.single_use
+        && site.store.is_used(single_use.clone()).await.map_err(internal)?
+    {
+        return Err(Refusal::NOT_AUTHORIZED);
+    }
+    Ok((user, token.single_use))
 }
 
 async fn native(site: &Site, payload: &ClientPayload, noise_key: &[u8; 32]) -> Result<User, Refusal> {
@@ -98,8 +122,10 @@ async fn native(site: &Site, payload: &ClientPayload, noise_key: &[u8; 32]) -> R
 }
 
 async fn find(site: &Site, account: Jid) -> Result<Option<User>, Refusal> {
-    site.store.user(account).await.map_err(|error| {
-        tracing::error!(%error, "store");
-        Refusal::INTERNAL
-    })
+    site.store.user(account).await.map_err(internal)
+}
+
+fn internal(error: StoreError) -> Refusal {
+    tracing::error!(%error, "store");
+    Refusal::INTERNAL
 }

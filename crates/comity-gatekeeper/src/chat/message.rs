@@ -3,6 +3,7 @@
 
 use super::stanza::{account_of, ack, frame, nack, peer, queue_id};
 use super::{Done, Reply, Session, failed};
+use crate::IntegratorStatus;
 use crate::store::{Class, Mail, Outcome};
 use comity_core::Jid;
 use comity_xmpp::Node;
@@ -29,6 +30,9 @@ pub(super) async fn handle(session: &Session, node: Node) -> Reply {
     let Some(delivered) = deliverable(session, node, class, &to, now.as_secs()) else {
         return refused(487).into();
     };
+    if session.site.partners.status_of(&to) == Some(IntegratorStatus::Removed) {
+        return refused(404).into();
+    }
     let kind = match delivered.child("enc").and_then(|enc| enc.attr_str("count")) {
         Some(count) => count.chars().take(4).collect(),
         None => String::new(),

@@ -13,7 +13,7 @@ mod stanza;
 mod typing;
 mod usync;
 
-pub(crate) use login::{Refusal, authenticate};
+pub(crate) use login::{LogIn, Refusal, authenticate};
 
 use crate::site::Site;
 use crate::store::User;

@@ -4,16 +4,18 @@ mod delivery;
 mod session;
 mod wire;
 
-use crate::chat::{Refusal, Session, authenticate};
-use crate::limits::{DRAIN_DEADLINE, MAX_CONNECTIONS};
+use crate::chat::{LogIn, Refusal, Session, authenticate};
+use crate::limits::{DRAIN_DEADLINE, FIRST_FRAME_DEADLINE, MAX_CONNECTIONS};
 use crate::rng::os_rng;
 use crate::site::Site;
+use crate::store::Use;
 use bytes::BytesMut;
 use comity_core::Redacted;
+use comity_noise::Pattern;
 use comity_noise::io::{Timeouts, accept};
 use comity_xmpp::Node;
 use session::Live;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -71,12 +73,13 @@ async fn connection(
     let key = *accepted.client.as_bytes();
     let login = accepted.login;
     let (reader, mut writer) = (Reader(accepted.reader), Writer(accepted.writer));
-    match log_in(&site, login.payload(), &key, from.ip(), &mut writer).await? {
-        Some(session) => {
-            tracing::info!(account = %Redacted(&session.user.account), pattern = ?accepted.pattern, "logged in");
-            begin(session, key, Peer { reader, writer }, login.is_replayable(), drain).await
+    match authenticate(&site, login.payload(), &key, from.ip()).await {
+        Ok(found) => {
+            let peer = Peer { reader, writer };
+            begin(site, found, key, peer, accepted.pattern, login.is_replayable(), drain).await
         }
-        None => {
+        Err(refusal) => {
+            refuse(refusal, &mut writer).await?;
             writer.close().await;
             Ok(())
         }
@@ -89,72 +92,66 @@ struct Peer {
     writer: Writer,
 }
 
-/// `None` if it was refused; the client has been told.
-async fn log_in(
-    site: &Arc<Site>,
-    payload: &[u8],
-    key: &[u8; 32],
-    from: IpAddr,
-    writer: &mut Writer,
-) -> Result<Option<Session>, Over> {
-    let (mut user, name) = match authenticate(site, payload, key, from).await {
-        Ok(accepted) => accepted,
-        Err(refusal) => {
-            refuse(refusal, writer).await?;
-            return Ok(None);
-        }
-    };
-    if let Some(name) = name {
-        user.display_name = name;
-    }
-    Ok(Some(Session { site: Arc::clone(site), user }))
-}
-
 async fn refuse(refusal: Refusal, writer: &mut Writer) -> Result<(), Over> {
     tracing::info!(reason = refusal.0, "log-in refused");
     writer.node(&refusal.into_node()).await?;
     writer.flush().await
 }
 
-/// From the answer to the log-in on. What came as 0-RTT takes effect only when the client has proved to be there.
+/// From the answer to the log-in on. What came as 0-RTT takes effect only when the client has proved to be there: until its
+/// first stanza opens nobody is replaced, nothing is delivered, no token is used up and nothing is recorded.
 async fn begin(
-    session: Session,
+    site: Arc<Site>,
+    login: LogIn,
     key: [u8; 32],
     mut peer: Peer,
+    pattern: Pattern,
     replayable: bool,
-    drain: watch::Receiver<bool>,
+    mut drain: watch::Receiver<bool>,
 ) -> Result<(), Over> {
+    let LogIn { mut user, name, single_use } = login;
+    if let Some(name) = &name {
+        user.display_name.clone_from(name);
+    }
     let success = Node::new("success")
-        .with_attr("t", session.site.clock.now().as_secs())
-        .with_opt_attr("display_name", Some(session.user.display_name.as_str()).filter(|name| !name.is_empty()));
+        .with_attr("t", site.clock.now().as_secs())
+        .with_opt_attr("display_name", Some(user.display_name.as_str()).filter(|name| !name.is_empty()));
     let mut first: Option<BytesMut> = None;
     if replayable {
         peer.writer.node(&success).await?;
         peer.writer.flush().await?;
-        first = Some(peer.reader.frame().await?);
+        first = Some(tokio::select! {
+            frame = peer.reader.frame() => frame?,
+            () = tokio::time::sleep(FIRST_FRAME_DEADLINE) => return Err(Over::Late),
+            () = drained(&mut drain) => return Ok(()),
+        });
     }
-    let (site, account) = (Arc::clone(&session.site), session.user.account.clone());
-    let name = Some(session.user.display_name.clone()).filter(|name| !name.is_empty());
-    let recorded = site.store.logged_in(&account, name, site.clock.now()).await;
+    let account = user.account.clone();
+    match site.store.logged_in(&account, name, single_use, site.clock.now()).await {
+        Ok(Use::First) => {}
+        Ok(Use::Again) => return refuse(Refusal::NOT_AUTHORIZED, &mut peer.writer).await,
+        Ok(Use::Full) => return refuse(Refusal::RATE_LIMITED, &mut peer.writer).await,
+        Err(error) => {
+            tracing::error!(%error, "store");
+            return refuse(Refusal::INTERNAL, &mut peer.writer).await;
+        }
+    }
+    tracing::info!(account = %Redacted(&account), ?pattern, "logged in");
     let port = site.hub.register(account.clone());
     site.push.came(&account);
     // The credentials may have changed between the check and the registration; whoever changes them from now on finds
     // this connection.
-    let current = match recorded {
-        Ok(()) => site.store.user(account).await,
-        Err(error) => Err(error),
-    };
-    match current {
+    match site.store.user(account).await {
         Ok(Some(user)) if user.auth_key == key => {}
-        Ok(_) => return refuse(Refusal(401), &mut peer.writer).await,
+        Ok(_) => return refuse(Refusal::NOT_AUTHORIZED, &mut peer.writer).await,
         Err(error) => {
             tracing::error!(%error, "store");
-            return refuse(Refusal(500), &mut peer.writer).await;
+            return refuse(Refusal::INTERNAL, &mut peer.writer).await;
         }
     }
     if !replayable {
         peer.writer.node(&success).await?;
         peer.writer.flush().await?;
     }
-    Live::new(session, peer, port).run(first, drain).await
+    Live::new(Session { site, user }, peer, port).run(first, drain).await
 }

@@ -1,8 +1,9 @@
-//! Administration: native users of the sandbox.
+//! Administration: native users of the sandbox, blocked partner users.
 
 use super::{Ctx, bearer, problem};
 use crate::hub::Ending;
 use crate::limits::MAX_DISPLAY_NAME;
+use crate::site::Site;
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
@@ -10,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use comity_core::{Jid, Redacted, Server};
+use comity_core::{Jid, PartnerUser, Redacted, Server};
 use comity_noise::PublicKey;
 use serde::Deserialize;
 
@@ -23,15 +24,60 @@ pub(super) struct Native {
     display_name: String,
 }
 
+#[expect(clippy::result_large_err, reason = "an answer")]
+fn authorize(site: &Site, headers: &HeaderMap) -> Result<(), Response> {
+    let Some(expected) = &site.config.admin_token else {
+        return Err(problem(StatusCode::NOT_FOUND, "no administration"));
+    };
+    if !bearer(headers).is_some_and(|token| expected.matches(token)) {
+        return Err(problem(StatusCode::UNAUTHORIZED, "the admin token is required"));
+    }
+    Ok(())
+}
+
+/// A partner user who may no more enlist or log in, or may again.
+#[derive(Deserialize)]
+pub(super) struct Block {
+    jid: String,
+    blocked: bool,
+}
+
+/// `POST /admin/block`: blocks a partner user, or lets it in again; a connection of a blocked one ends. Idempotent.
+pub(super) async fn block(State(site): Ctx, headers: HeaderMap, body: Result<Json<Block>, JsonRejection>) -> Response {
+    if let Err(refused) = authorize(&site, &headers) {
+        return refused;
+    }
+    let Ok(Json(Block { jid, blocked })) = body else {
+        return problem(StatusCode::BAD_REQUEST, "not the JSON expected");
+    };
+    let Ok(user) = jid.parse::<PartnerUser>() else {
+        return problem(StatusCode::BAD_REQUEST, "jid is not a partner user's");
+    };
+    let account = user.jid();
+    match site.store.set_blocked(account.clone(), blocked).await {
+        Ok(true) => {
+            if blocked {
+                site.hub.end(&account, Ending::DeviceRemoved);
+            }
+            tracing::info!(account = %Redacted(&account), blocked, "partner user");
+            Json(serde_json::json!({ "jid": account.to_string(), "blocked": blocked })).into_response()
+        }
+        Ok(false) => problem(StatusCode::NOT_FOUND, "no such user"),
+        Err(error) => {
+            tracing::error!(%error, "store");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "store")
+        }
+    }
+}
+
 /// `POST /admin/native`: registers a native user, or gives it a new Noise key or name. Idempotent.
 pub(super) async fn native(
     State(site): Ctx,
     headers: HeaderMap,
     body: Result<Json<Native>, JsonRejection>,
 ) -> Response {
-    let Some(expected) = &site.config.admin_token else { return problem(StatusCode::NOT_FOUND, "no administration") };
-    if !bearer(&headers).is_some_and(|token| expected.matches(token)) {
-        return problem(StatusCode::UNAUTHORIZED, "the admin token is required");
+    if let Err(refused) = authorize(&site, &headers) {
+        return refused;
     }
     let Ok(Json(native)) = body else { return problem(StatusCode::BAD_REQUEST, "not the JSON expected") };
     let Some(account) = phone_account(&native.phone_number) else {

@@ -4,10 +4,11 @@ use super::Ctx;
 use crate::chat::notice;
 use crate::hub::Ending;
 use crate::limits::NUMBER_CANDIDATES;
+use crate::location::subscriber;
 use crate::rng::os_rng;
-use crate::site::{Location, Site};
-use crate::store::{Enlisted, Enlistment, SignedKey};
-use crate::{INTEROP_VERSION, IntegratorStatus};
+use crate::site::Site;
+use crate::store::{Enlisted, Enlistment, SignedKey, Use};
+use crate::{INTEROP_VERSION, IntegratorStatus, Location};
 use axum::Json;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{ConnectInfo, Form, State};
@@ -17,6 +18,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use comity_core::{Jid, Redacted, UserNumber};
 use comity_identity::Error as TokenError;
+use comity_identity::limits::TOKEN_LIFETIME;
 use comity_noise::{PublicKey, xeddsa};
 use serde::Deserialize;
 use serde_json::json;
@@ -140,7 +142,8 @@ pub(super) async fn enlist(
 
 async fn admit(site: &Site, from: SocketAddr, form: Result<Form<Request>, FormRejection>) -> Result<Jid, Refusal> {
     let now = site.clock.now();
-    site.enlist_limit.take(from.ip(), now).map_err(Refusal::RateLimited)?;
+    let limited = Refusal::RateLimited;
+    site.enlist_by_address.take(subscriber(from.ip()), site.config.enlist_per_minute, now).map_err(limited)?;
     let Form(request) = form.map_err(|_| Refusal::BadRequest)?;
     let fields = request.sized()?;
     if request.v != INTEROP_VERSION {
@@ -161,12 +164,16 @@ async fn admit(site: &Site, from: SocketAddr, form: Result<Form<Request>, FormRe
             TokenError::NoKeys => Refusal::Unavailable,
             _ => Refusal::BadToken,
         })?;
-    if partner.config.status == IntegratorStatus::Removed {
-        return Err(Refusal::BadIntegrator);
+    if partner.config.status == IntegratorStatus::Suspended {
+        return Err(Refusal::Blocked);
     }
     if site.location(from.ip()) == Location::Denied {
         return Err(Refusal::Location);
     }
+    // Only what is proved counts against a user or an integrator: nobody else can use their share up.
+    let (user, limits) = ((partner.id, token.user_visible_id.clone()), &partner.config.limits);
+    site.enlist_by_user.take(user, limits.enlist_per_user_and_hour, now).map_err(limited)?;
+    site.enlist_by_integrator.take(partner.id, limits.enlist_per_minute, now).map_err(limited)?;
     let enlistment = Enlistment {
         integrator: partner.id,
         visible_id: token.user_visible_id,
@@ -179,6 +186,7 @@ async fn admit(site: &Site, from: SocketAddr, form: Result<Form<Request>, FormRe
             signature: fields.skey_signature.to_vec(),
         },
         candidates: (0..NUMBER_CANDIDATES).map(|_| UserNumber::random(&mut os_rng())).collect(),
+        single_use: token.single_use,
     };
     let enlisted = site.store.enlist(enlistment, now, move |account| notice::identity_changed(account, now)).await;
     match enlisted {
@@ -193,6 +201,8 @@ async fn admit(site: &Site, from: SocketAddr, form: Result<Form<Request>, FormRe
             Ok(account)
         }
         Ok(Enlisted::Blocked) => Err(Refusal::Blocked),
+        Ok(Enlisted::Refused(Use::Full)) => Err(Refusal::RateLimited(TOKEN_LIFETIME.as_secs())),
+        Ok(Enlisted::Refused(_)) => Err(Refusal::BadToken),
         Err(error) => {
             tracing::error!(%error, "store");
             Err(Refusal::Unavailable)

@@ -1,6 +1,7 @@
 //! Media: the relay of what partners host, and native users' own files (PROTOCOL §10).
 
 use super::{Ctx, problem};
+use crate::IntegratorStatus;
 use crate::limits::{MAX_MEDIA, MEDIA_IDLE, MEDIA_TOTAL};
 use crate::site::Site;
 use axum::Json;
@@ -65,6 +66,11 @@ pub(super) async fn relay(State(site): Ctx, Path((integrator, reference)): Path<
     let Some(partner) = site.partners.get(integrator) else {
         return problem(StatusCode::NOT_FOUND, "no such integrator");
     };
+    match partner.config.status {
+        IntegratorStatus::Removed => return problem(StatusCode::NOT_FOUND, "no such integrator"),
+        IntegratorStatus::Suspended => return problem(StatusCode::SERVICE_UNAVAILABLE, "the integrator is suspended"),
+        IntegratorStatus::Active | IntegratorStatus::Onboarding => {}
+    }
     let Ok(permit) = std::sync::Arc::clone(&partner.media_slots).try_acquire_owned() else {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "too many downloads from this integrator");
     };

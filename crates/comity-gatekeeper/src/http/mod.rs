@@ -12,6 +12,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use comity_identity::JWKS_CACHE_CONTROL;
 use std::sync::Arc;
 
 pub(crate) use admin::phone_account;
@@ -30,6 +31,7 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .route("/3p/interop_reg", post(enlist::enlist).layer(DefaultBodyLimit::max(MAX_ENLIST_BODY)))
         .route("/.well-known/jwks", get(jwks))
         .route("/admin/native", post(admin::native).layer(DefaultBodyLimit::max(MAX_ADMIN_BODY)))
+        .route("/admin/block", post(admin::block).layer(DefaultBodyLimit::max(MAX_ADMIN_BODY)))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .layer(axum::middleware::from_fn(deadline));
@@ -43,12 +45,8 @@ async fn deadline(request: Request, next: Next) -> Response {
 
 /// The keys of the bearer tokens that the gatekeeper's calls carry (PROTOCOL §3).
 async fn jwks(State(site): Ctx) -> Response {
-    match site.partners.own_jwks() {
-        Ok(set) => {
-            ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "max-age=600")], set).into_response()
-        }
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, JWKS_CACHE_CONTROL)];
+    (headers, site.partners.own_jwks()).into_response()
 }
 
 async fn readyz(State(site): Ctx) -> Response {

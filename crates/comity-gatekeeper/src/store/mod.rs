@@ -10,12 +10,14 @@ mod mailbox;
 mod model;
 mod schema;
 mod social;
+mod tokens;
 mod users;
 
 pub(crate) use keys::{Uploaded, Wanted};
 pub(crate) use mailbox::{Class, Mail, Notice, Outcome, Waiting};
 pub(crate) use model::*;
 pub(crate) use social::{Blocklist, Lookup};
+pub(crate) use tokens::Use;
 pub(crate) use users::{Enlisted, Enlistment};
 
 use crate::limits::{MAX_GROUP_COMMIT, READER_THREADS, WRITE_QUEUE};
@@ -249,6 +251,101 @@ mod tests {
         assert_eq!(store.acked(&native(2), Class::Message, native(1), "0".into(), None).await.await, Ok(1));
         assert!(matches!(store.send(&sender, mail(1_000, 1), now).await.await, Ok(Outcome::Stored { .. })));
         assert_eq!(store.waiting(native(2)).await.unwrap().message, fit as u32);
+    }
+
+    fn enlistment(visible_id: &str, numbers: &[u64]) -> Enlistment {
+        Enlistment {
+            integrator: comity_core::IntegratorId::new(12).unwrap(),
+            visible_id: visible_id.parse().unwrap(),
+            auth_key: [1; 32],
+            registration: 1,
+            identity: [2; 32],
+            skey: SignedKey { id: 1, value: vec![3; 32], signature: vec![4; 64] },
+            candidates: numbers.iter().map(|n| comity_core::UserNumber::new(*n).unwrap()).collect(),
+            single_use: None,
+        }
+    }
+
+    async fn enlist(store: &Store, visible_id: &str, numbers: &[u64], now: Timestamp) -> Result<String> {
+        let notice = |_: &Jid| Ok(Notice { id: "n".into(), stanza: Vec::new() });
+        match store.enlist(enlistment(visible_id, numbers), now, notice).await? {
+            Enlisted::Ok { account, .. } => Ok(account.to_string()),
+            _ => panic!("refused"),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_id_is_never_given_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let mut store = Store::open(&path).unwrap();
+        let now = Timestamp::from_secs(1_764_000_000);
+        let alice = enlist(&store, "alice", &[7], now).await.unwrap();
+        assert_eq!(alice, "12-7@interop");
+        assert_eq!(enlist(&store, "bob", &[7], now).await, Err(StoreError::Conflict));
+        assert_eq!(enlist(&store, "bob", &[7, 8], now).await.unwrap(), "12-8@interop");
+        let notice = Notice { id: "n".into(), stanza: Vec::new() };
+        store.delete_account(alice.parse().unwrap(), notice, now).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(enlist(&store, "carol", &[7], now).await, Err(StoreError::Conflict));
+            // Not even to whom it belonged, nor after any time, nor after a restart.
+            let later = now.after(std::time::Duration::from_secs(400 * 86_400));
+            store.sweep(Vec::new(), later).await.unwrap();
+            assert_eq!(enlist(&store, "alice", &[7], later).await, Err(StoreError::Conflict));
+            drop(store);
+            store = Store::open(&path).unwrap();
+        }
+        assert_eq!(enlist(&store, "alice", &[7, 9], now).await.unwrap(), "12-9@interop");
+    }
+
+    #[tokio::test]
+    async fn who_is_connected_does_not_lapse() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("db")).unwrap();
+        let now = Timestamp::from_secs(1_764_000_000);
+        let mut users = Vec::new();
+        for (name, number) in [("alice", 7), ("bob", 8)] {
+            users.push(enlist(&store, name, &[number], now).await.unwrap().parse::<Jid>().unwrap());
+        }
+        let later = now.after(crate::limits::LAPSE_AFTER);
+        assert_eq!(store.sweep(users.clone(), Timestamp::from_millis(later.as_millis() - 1)).await.unwrap(), []);
+        let later = later.after(crate::limits::LAPSE_AFTER);
+        assert_eq!(store.sweep(users[..1].to_vec(), later).await.unwrap(), users[1..]);
+        assert!(!store.user(users[0].clone()).await.unwrap().unwrap().has_lapsed(later));
+        assert!(store.user(users[1].clone()).await.unwrap().unwrap().has_lapsed(now));
+    }
+
+    #[tokio::test]
+    async fn used_tokens_are_bounded_by_issuer_and_make_room_when_they_expire() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("db")).unwrap();
+        let now = Timestamp::from_secs(1_764_000_000);
+        let minute = std::time::Duration::from_secs(60);
+        let token = |issuer: &str, jti: String, until: Timestamp| comity_identity::SingleUse {
+            issuer: issuer.into(),
+            jti,
+            until,
+        };
+        let use_up = |token, at| store.write(move |db| tokens::use_up(db, &token, at));
+        // All but one of the places, without asking each time.
+        store
+            .write(move |db| {
+                let sql = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+                           INSERT INTO used_token (issuer, jti, until) SELECT 'a', 'x' || i, ?2 FROM n";
+                let until = now.after(minute).as_millis() as i64;
+                db.execute(sql, rusqlite::params![crate::limits::MAX_USED_TOKENS - 1, until]).map_err(medium)
+            })
+            .await
+            .unwrap();
+        assert_eq!(use_up(token("a", "x5".into(), now.after(minute)), now).await, Ok(Use::Again));
+        assert_eq!(use_up(token("a", "last".into(), now.after(minute * 2)), now).await, Ok(Use::First));
+        assert_eq!(use_up(token("a", "over".into(), now.after(minute)), now).await, Ok(Use::Full));
+        assert_eq!(use_up(token("a", "last".into(), now.after(minute)), now).await, Ok(Use::Again));
+        assert_eq!(use_up(token("b", "over".into(), now.after(minute)), now).await, Ok(Use::First));
+        // A minute later all but the last have expired: they go, it stays.
+        assert_eq!(use_up(token("a", "over".into(), now.after(minute * 2)), now.after(minute)).await, Ok(Use::First));
+        assert!(store.is_used(token("a", "last".into(), now)).await.unwrap());
+        assert!(!store.is_used(token("a", "x5".into(), now)).await.unwrap());
     }
 
     #[test]

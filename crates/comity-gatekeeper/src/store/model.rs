@@ -1,6 +1,7 @@
 //! The store's values.
 
-use comity_core::{IntegratorId, Jid, UserVisibleId};
+use crate::limits::LAPSE_AFTER;
+use comity_core::{IntegratorId, Jid, Timestamp, UserVisibleId};
 
 /// Whether a partner user may log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +29,16 @@ pub(crate) struct User {
     pub(crate) auth_key: [u8; 32],
     pub(crate) display_name: String,
     pub(crate) status: Status,
+    /// When it was last known to be connected.
+    pub(crate) last_seen: Timestamp,
 }
 
 impl User {
+    /// Whether a partner user has stayed away for so long that it must enlist again, swept up or not (PROTOCOL §12).
+    pub(crate) fn has_lapsed(&self, now: Timestamp) -> bool {
+        self.status == Status::Lapsed || (self.kind != Kind::Native && now.since(self.last_seen) >= LAPSE_AFTER)
+    }
+
     /// The integrator of a partner user.
     pub(crate) fn integrator(&self) -> Option<IntegratorId> {
         match &self.kind {

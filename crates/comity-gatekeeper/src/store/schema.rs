@@ -105,7 +105,27 @@ CREATE TABLE report (
 ) STRICT;
 ";
 
-const MIGRATIONS: &[&str] = &[V1];
+const V2: &str = "
+-- Unbound tokens that were used, kept as long as they would verify; and how many of each issuer.
+CREATE TABLE used_token (
+    issuer TEXT NOT NULL,
+    jti TEXT NOT NULL,
+    until INTEGER NOT NULL,
+    PRIMARY KEY (issuer, jti)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX used_token_until ON used_token(until);
+CREATE TABLE used_tokens (issuer TEXT PRIMARY KEY NOT NULL, count INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TRIGGER used_token_in AFTER INSERT ON used_token BEGIN
+    INSERT INTO used_tokens (issuer, count) VALUES (NEW.issuer, 1)
+        ON CONFLICT (issuer) DO UPDATE SET count = count + 1;
+END;
+CREATE TRIGGER used_token_out AFTER DELETE ON used_token BEGIN
+    UPDATE used_tokens SET count = count - 1 WHERE issuer = OLD.issuer;
+    DELETE FROM used_tokens WHERE issuer = OLD.issuer AND count = 0;
+END;
+";
+
+const MIGRATIONS: &[&str] = &[V1, V2];
 
 /// Brings the database to the newest version.
 pub(super) fn migrate(db: &mut Connection) -> Result<(), StoreError> {

@@ -1,8 +1,10 @@
 //! Accounts: enlistment, native registration, log-in, deletion, expiry (PROTOCOL §2, §4, §12).
 
+use super::tokens::{self, Use};
 use super::{Bundle, Committed, Kind, Notice, Result, SignedKey, Status, Store, User, keys, mailbox, medium};
 use crate::limits::LAPSE_AFTER;
 use comity_core::{IntegratorId, Jid, PartnerUser, StoreError, Timestamp, UserNumber, UserVisibleId};
+use comity_identity::SingleUse;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 /// What enlistment stores.
@@ -15,6 +17,8 @@ pub(crate) struct Enlistment {
     pub(crate) skey: SignedKey,
     /// Random numbers to try, in order, if the user is new.
     pub(crate) candidates: Vec<UserNumber>,
+    /// The token is unbound: this is its one use.
+    pub(crate) single_use: Option<SingleUse>,
 }
 
 /// What became of an enlistment.
@@ -29,9 +33,11 @@ pub(crate) enum Enlisted {
     },
     /// The operator blocked this user.
     Blocked,
+    /// The unbound token was used before, or cannot be remembered; nothing was changed.
+    Refused(Use),
 }
 
-const COLUMNS: &str = "account, integrator, visible_id, auth_key, display_name, status";
+const COLUMNS: &str = "account, integrator, visible_id, auth_key, display_name, status, last_seen";
 
 pub(super) fn corrupt(what: impl std::fmt::Display) -> StoreError {
     StoreError::Corrupt(what.to_string())
@@ -45,6 +51,7 @@ struct UserRow {
     auth_key: Vec<u8>,
     display_name: String,
     status: u8,
+    last_seen: i64,
 }
 
 fn user_of(row: &Row<'_>) -> rusqlite::Result<UserRow> {
@@ -55,6 +62,7 @@ fn user_of(row: &Row<'_>) -> rusqlite::Result<UserRow> {
         auth_key: row.get(3)?,
         display_name: row.get(4)?,
         status: row.get(5)?,
+        last_seen: row.get(6)?,
     })
 }
 
@@ -77,6 +85,7 @@ fn to_user(row: UserRow) -> Result<User> {
         auth_key: row.auth_key.try_into().map_err(|_| corrupt("auth_key"))?,
         display_name: row.display_name,
         status,
+        last_seen: Timestamp::from_millis(row.last_seen.max(0) as u64),
     })
 }
 
@@ -112,6 +121,13 @@ fn enlist(
     notice: impl Fn(&Jid) -> Result<Notice>,
 ) -> Result<Enlisted> {
     let old = by_visible_id(db, e.integrator, e.visible_id.as_str())?;
+    if old.as_ref().is_some_and(|old| old.status == Status::Blocked) {
+        return Ok(Enlisted::Blocked);
+    }
+    match e.single_use.as_ref().map(|token| tokens::use_up(db, token, now)).transpose()? {
+        None | Some(Use::First) => {}
+        Some(refused) => return Ok(Enlisted::Refused(refused)),
+    }
     let bundle = Bundle { registration: e.registration, identity: e.identity, skey: e.skey.clone(), pq_last: None };
     let millis = now.as_millis() as i64;
     let Some(old) = old else {
@@ -128,9 +144,6 @@ fn enlist(
         keys::put_bundle(db, &account, &bundle)?;
         return Ok(Enlisted::Ok { account, rekeyed: false, told: Vec::new() });
     };
-    if old.status == Status::Blocked {
-        return Ok(Enlisted::Blocked);
-    }
     let account = old.account;
     let rekeyed = old.auth_key != e.auth_key;
     db.prepare_cached("UPDATE user SET auth_key = ?2, status = 0, last_seen = ?3, push_gone = 0 WHERE account = ?1")
@@ -200,21 +213,45 @@ impl Store {
         .await
     }
 
+    /// Blocks a partner user, or lets it in again; a blocked one that is let in has to enlist. `false`: there is none.
+    pub(crate) async fn set_blocked(&self, account: Jid, blocked: bool) -> Result<bool> {
+        self.write(move |db| {
+            let sql = if blocked {
+                "UPDATE user SET status = 2 WHERE account = ?1 AND integrator IS NOT NULL"
+            } else {
+                "UPDATE user SET status = min(status, 1) WHERE account = ?1 AND integrator IS NOT NULL"
+            };
+            db.execute(sql, [account.to_string()]).map(|changed| changed > 0).map_err(medium)
+        })
+        .await
+    }
+
     /// The account, if there is one.
     pub(crate) async fn user(&self, account: Jid) -> Result<Option<User>> {
         self.read(move |db| by_account(db, &account)).await
     }
 
-    /// Records a log-in: seen now, wake-up answered, display name kept.
-    pub(crate) async fn logged_in(&self, account: &Jid, display_name: Option<String>, now: Timestamp) -> Result<()> {
+    /// Records a log-in: seen now, wake-up answered, display name kept; an unbound token used up. Anything but
+    /// [`Use::First`] refuses the log-in and changes nothing.
+    pub(crate) async fn logged_in(
+        &self,
+        account: &Jid,
+        display_name: Option<String>,
+        single_use: Option<SingleUse>,
+        now: Timestamp,
+    ) -> Result<Use> {
         let account = account.to_string();
         self.write(move |db| {
+            match single_use.map(|token| tokens::use_up(db, &token, now)).transpose()? {
+                None | Some(Use::First) => {}
+                Some(refused) => return Ok(refused),
+            }
             db.prepare_cached(
                 "UPDATE user SET last_seen = ?2, push_gone = 0, display_name = coalesce(?3, display_name) WHERE account = ?1",
             )
             .and_then(|mut s| s.execute(params![account, now.as_millis() as i64, display_name]))
             .map_err(medium)?;
-            Ok(())
+            Ok(Use::First)
         })
         .await
     }
@@ -248,11 +285,19 @@ impl Store {
         .await
     }
 
-    /// Expires what is due: mail after its 30 days, partner users without a connection for 30 days (their
-    /// accounts are answered).
-    pub(crate) async fn sweep(&self, now: Timestamp) -> Result<Vec<Jid>> {
+    /// Expires what is due: mail after its 30 days, used tokens, partner users without a connection for 30 days (their
+    /// accounts are answered). Those `connected` are seen now.
+    pub(crate) async fn sweep(&self, connected: Vec<Jid>, now: Timestamp) -> Result<Vec<Jid>> {
         self.write(move |db| {
             let millis = now.as_millis() as i64;
+            // Once a day and connection is often enough.
+            let mut seen = db
+                .prepare_cached("UPDATE user SET last_seen = ?2 WHERE account = ?1 AND last_seen < ?2 - 86400000")
+                .map_err(medium)?;
+            for account in connected {
+                seen.execute(params![account.to_string(), millis]).map_err(medium)?;
+            }
+            tokens::forget(db, now)?;
             let lapsed_before = millis.saturating_sub(LAPSE_AFTER.as_millis() as i64);
             db.execute("DELETE FROM mailbox WHERE expires <= ?1", [millis]).map_err(medium)?;
             let mut statement = db

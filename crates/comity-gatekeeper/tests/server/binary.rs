@@ -40,6 +40,7 @@ async fn world() -> World {
         clock: comity_gatekeeper::Clock::system(),
         server: None,
         http: reqwest::Client::new(),
+        settings: Default::default(),
     };
     std::fs::write(world.dir.path().join("config.toml"), config(&world.partner, world.dir.path())).unwrap();
     world

@@ -125,6 +125,34 @@ async fn thirty_days_away_need_a_new_enlistment() {
     assert_eq!(answer["login"], alice.jid.as_str());
 }
 
+/// The same without a sweep between: the clock alone counts.
+#[tokio::test]
+async fn the_thirtieth_day_is_the_last() {
+    let world = World::start().await;
+    let alice = world.enlist("alice@partner.test").await;
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    let log_in = async |at: comity_core::Timestamp| {
+        let mut payload = world.payload(&alice);
+        let token = world.partner.token_at(&alice.name, alice.noise.public().as_bytes(), at);
+        payload.interop_data.as_mut().unwrap().token = Some(token.into());
+        let server = world.server();
+        let (_, first) = Client::connect(server.chat_addr(), server.root(), &alice.noise, &payload, None, at).await;
+        first.attr_str("reason").map_or_else(|| first.tag().to_owned(), |reason| reason.into_owned())
+    };
+    world.clock.advance(days(30) - Duration::from_secs(60));
+    let last = now().after(days(30) - Duration::from_secs(60));
+    assert_eq!(log_in(last).await, "success");
+    world.clock.advance(days(30) + Duration::from_secs(60));
+    let gone = last.after(days(30) + Duration::from_secs(60));
+    for _ in 0..2 {
+        assert_eq!(log_in(gone).await, "415");
+    }
+    let token = world.partner.token_at(&alice.name, alice.noise.public().as_bytes(), gone);
+    let form = alice.identity.form(alice.noise.public().as_bytes(), token);
+    assert_eq!(world.post_form(&form).await["login"], alice.jid.as_str());
+    assert_eq!(log_in(gone).await, "success");
+}
+
 #[tokio::test]
 async fn what_is_unknown_is_answered_and_never_ends_the_connection() {
     let world = World::start().await;

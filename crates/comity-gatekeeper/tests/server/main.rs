@@ -18,4 +18,8 @@ mod mail;
 mod media;
 mod partner;
 mod push;
+mod registry;
+mod replay;
+mod rotation;
+mod tokens;
 mod world;

@@ -3,11 +3,13 @@
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
+use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use comity_core::Timestamp;
-use comity_identity::{Algorithm, Jwks, SigningKey, TokenIssuer, jkt};
+use comity_identity::{Algorithm, JWKS_CACHE_CONTROL, KeyRing, SigningKey, TokenIssuer, jkt};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub(crate) struct Partner {
@@ -19,6 +21,8 @@ pub(crate) struct Partner {
 #[derive(Default)]
 pub(crate) struct Shared {
     jwks: Mutex<String>,
+    /// How often it was fetched.
+    pub(crate) fetches: AtomicU32,
     /// Bodies and bearer tokens of the push calls taken.
     pub(crate) pushes: Mutex<Vec<(String, String)>>,
     /// Answers to give to the next push calls; 200 after them.
@@ -60,7 +64,10 @@ impl Partner {
         let app = Router::new()
             .route(
                 "/.well-known/oauth/openid/jwks",
-                get(|State(state): State<Arc<Shared>>| async move { state.jwks.lock().unwrap().clone() }),
+                get(|State(state): State<Arc<Shared>>| async move {
+                    state.fetches.fetch_add(1, Ordering::Relaxed);
+                    ([(CACHE_CONTROL, JWKS_CACHE_CONTROL)], state.jwks.lock().unwrap().clone())
+                }),
             )
             .route("/push", post(push))
             .route("/media/{reference}", get(media))
@@ -68,10 +75,39 @@ impl Partner {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        let issuer =
-            TokenIssuer::new(&origin, "comity-sandbox", SigningKey::generate(Algorithm::Es256).unwrap()).unwrap();
-        *state.jwks.lock().unwrap() = Jwks::new([issuer.public()]).unwrap().to_json();
-        Self { origin, issuer, state }
+        let keys = KeyRing::new(SigningKey::generate(Algorithm::Es256).unwrap(), now());
+        let issuer = TokenIssuer::new(&origin, "comity-sandbox", keys.clone()).unwrap();
+        let mut partner = Self { origin, issuer, state };
+        partner.publish(keys, now());
+        partner
+    }
+
+    /// Signs with these keys from now on, and publishes them.
+    pub(crate) fn publish(&mut self, keys: KeyRing, at: Timestamp) {
+        *self.state.jwks.lock().unwrap() = keys.jwks(at).to_json();
+        self.issuer = self.issuer.with_keys(keys);
+    }
+
+    pub(crate) fn fetches(&self) -> u32 {
+        self.state.fetches.load(Ordering::Relaxed)
+    }
+
+    /// A token with these claims changed (null: removed), truly signed; unbound unless `cnf` is among them.
+    pub(crate) fn forge(&self, user: &str, change: serde_json::Value) -> String {
+        use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+        let iat = now().as_secs();
+        let mut claims = serde_json::json!({
+            "iss": self.origin, "aud": "comity-sandbox", "sub": user, "iat": iat, "nbf": iat, "exp": iat + 600,
+            "jti": format!("{:x}", rand_core::Rng::next_u64(&mut crate::world::rng())),
+        });
+        let members = claims.as_object_mut().unwrap();
+        for (name, value) in change.as_object().unwrap() {
+            members.insert(name.clone(), value.clone());
+        }
+        members.retain(|_, value| !value.is_null());
+        let key = EncodingKey::from_ec_der(self.issuer.keys().current().to_pkcs8().unwrap().expose());
+        let header = Header { kid: Some(self.issuer.public().kid().into()), ..Header::new(Algorithm::ES256) };
+        encode(&header, &claims, &key).unwrap()
     }
 
     pub(crate) fn token(&self, user: &str, noise: &[u8; 32]) -> String {
@@ -82,10 +118,8 @@ impl Partner {
         self.issuer.issue(&user.parse().unwrap(), &jkt(noise), at, &mut crate::world::rng()).unwrap()
     }
 
-    /// Signs with another key from now on, which is published.
+    /// Signs with another key from now on, which is published at that moment, in the place of the old one.
     pub(crate) fn rotate(&mut self) {
-        let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
-        self.issuer = TokenIssuer::new(&self.origin, "comity-sandbox", key).unwrap();
-        *self.state.jwks.lock().unwrap() = Jwks::new([self.issuer.public()]).unwrap().to_json();
+        self.publish(KeyRing::new(SigningKey::generate(Algorithm::EdDsa).unwrap(), now()), now());
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct World {
     pub(crate) clock: Clock,
     pub(crate) server: Option<Gatekeeper>,
     pub(crate) http: reqwest::Client,
+    /// Configuration before the rest, and in the integrator's section or after it.
+    pub(crate) settings: [String; 2],
 }
 
 /// A user's credentials and Signal identity.
@@ -53,14 +55,59 @@ impl World {
     pub(crate) async fn start() -> Self {
         let partner = Partner::start().await;
         let dir = tempfile::tempdir().unwrap();
-        let mut world = Self { partner, dir, clock: Clock::system(), server: None, http: reqwest::Client::new() };
+        let (clock, http, settings) = (Clock::system(), reqwest::Client::new(), Default::default());
+        let mut world = Self { partner, dir, clock, server: None, http, settings };
         world.up().await;
         world
     }
 
+    /// Starts with settings before the rest and in the integrator's section.
+    pub(crate) async fn start_with(first: &str, last: &str) -> Self {
+        let mut world = Self::start().await;
+        world.restart_with(first, last).await;
+        world
+    }
+
+    pub(crate) async fn restart_with(&mut self, first: &str, last: &str) {
+        self.down().await;
+        self.settings = [first.into(), last.into()];
+        self.up().await;
+    }
+
+    /// A look into the database.
+    pub(crate) fn query(&self, sql: &str) -> Vec<String> {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let db = rusqlite::Connection::open_with_flags(self.dir.path().join("gatekeeper.db"), flags).unwrap();
+        let mut statement = db.prepare(sql).unwrap();
+        let columns = statement.column_count();
+        let rows = statement.query_map([], |row| {
+            Ok((0..columns).map(|n| format!("{:?}", row.get_ref(n).unwrap())).collect::<Vec<_>>().join("|"))
+        });
+        rows.unwrap().map(Result::unwrap).collect()
+    }
+
+    fn state(&self) -> Vec<String> {
+        let tables = ["user", "key_bundle", "one_time", "mailbox", "contact", "used_token", "tombstone"];
+        tables.iter().flat_map(|table| self.query(&format!("SELECT * FROM {table}"))).collect()
+    }
+
+    /// All that is stored of users, once the writes under way are done.
+    pub(crate) async fn settled(&self) -> Vec<String> {
+        let mut last = self.state();
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let now = self.state();
+            if now == last {
+                return now;
+            }
+            last = now;
+        }
+    }
+
     /// Starts the server on the same data directory.
     pub(crate) async fn up(&mut self) {
-        let config = Config::from_toml(&config(&self.partner, self.dir.path())).unwrap();
+        let [first, last] = &self.settings;
+        let config = Config::from_toml(&format!("{first}{}{last}", config(&self.partner, self.dir.path()))).unwrap();
         let options = Options { clock: self.clock.clone(), ..Options::default() };
         self.server = Some(Gatekeeper::start(config, options).await.unwrap());
         let ready = format!("{}/readyz", self.url());
