@@ -1,10 +1,11 @@
 //! The kit in a partner's own server: its users, its push service, its routes beside ours.
 #![allow(clippy::print_stdout, reason = "an example")]
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::routing::get;
 use comity_core::UserVisibleId;
-use comity_identity::{Algorithm, Jwks, SigningKey, TokenIssuer};
+use comity_identity::{Algorithm, SigningKey, TokenIssuer};
 use comity_partner::{
     Authenticator, BoxFuture, Gatekeeper, GatekeeperConfig, Problem, PushSink, Pushed, jwks_router, push_router,
     token_router,
@@ -15,8 +16,9 @@ use std::sync::Arc;
 struct Sessions;
 
 impl Authenticator for Sessions {
-    fn authenticate<'a>(&'a self, headers: &'a HeaderMap) -> BoxFuture<'a, Result<UserVisibleId, Problem>> {
-        let user = headers.get("x-authenticated-user").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+    fn authenticate<'a>(&'a self, request: &'a Parts) -> BoxFuture<'a, Result<UserVisibleId, Problem>> {
+        let user =
+            request.headers.get("x-authenticated-user").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
         Box::pin(async { user.ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "please log in")) })
     }
 }
@@ -42,8 +44,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     })?;
     let app = axum::Router::new()
         .route("/", get(async || "the partner's own pages"))
-        .merge(jwks_router(&Jwks::new([issuer.public()])?))
-        .merge(token_router(issuer, Arc::new(Sessions)))
+        .merge(jwks_router(Arc::new(Arc::clone(&issuer))))
+        .merge(token_router(Arc::new(issuer), Arc::new(Sessions)))
         .merge(push_router(gatekeeper, Arc::new(Devices)));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("http://{}", listener.local_addr()?);

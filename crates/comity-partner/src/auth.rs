@@ -3,6 +3,7 @@
 use crate::limits::{MAX_AUTHORIZATION_LEN, MAX_STATIC_USERS};
 use crate::{BoxFuture, Error, Problem};
 use axum::http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use comity_core::{Secret, UserVisibleId};
@@ -11,10 +12,11 @@ use std::collections::HashMap;
 
 /// The partner's own authentication of its users, plugged in.
 pub trait Authenticator: Send + Sync {
-    /// The user who makes a request with these headers; an error is answered as it is.
+    /// The user who makes this request; an error is answered as it is. The peer's address is among the request's
+    /// extensions, as `axum::extract::ConnectInfo<SocketAddr>`, where the server puts it there.
     ///
     /// May be cancelled when the client goes away.
-    fn authenticate<'a>(&'a self, headers: &'a HeaderMap) -> BoxFuture<'a, Result<UserVisibleId, Problem>>;
+    fn authenticate<'a>(&'a self, request: &'a Parts) -> BoxFuture<'a, Result<UserVisibleId, Problem>>;
 }
 
 /// The part of an `Authorization` header after its scheme.
@@ -26,6 +28,12 @@ pub(crate) fn credentials<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'
     }
     let (given, rest) = value.split_once(' ')?;
     given.eq_ignore_ascii_case(scheme).then(|| rest.trim_matches(' '))
+}
+
+/// What HTTP Basic credentials hold: `user:secret`.
+pub(crate) fn basic(headers: &HeaderMap) -> Option<Secret<Vec<u8>>> {
+    let credentials = credentials(headers, "Basic")?;
+    base64::engine::general_purpose::STANDARD.decode(credentials).ok().map(Secret::new)
 }
 
 /// A fixed table of users with secrets, by HTTP Basic authentication: for a sandbox.
@@ -67,8 +75,7 @@ impl StaticUsers {
     }
 
     fn check(&self, headers: &HeaderMap) -> Option<UserVisibleId> {
-        let pair = base64::engine::general_purpose::STANDARD.decode(credentials(headers, "Basic")?).ok()?;
-        let pair = Secret::new(pair);
+        let pair = basic(headers)?;
         let (user, secret) = core::str::from_utf8(pair.expose()).ok()?.split_once(':')?;
         let user: UserVisibleId = user.parse().ok()?;
         let given = Secret::new(<[u8; 32]>::from(Sha256::digest(secret)));
@@ -86,8 +93,8 @@ impl core::fmt::Debug for StaticUsers {
 }
 
 impl Authenticator for StaticUsers {
-    fn authenticate<'a>(&'a self, headers: &'a HeaderMap) -> BoxFuture<'a, Result<UserVisibleId, Problem>> {
-        let found = self.check(headers).ok_or_else(|| {
+    fn authenticate<'a>(&'a self, request: &'a Parts) -> BoxFuture<'a, Result<UserVisibleId, Problem>> {
+        let found = self.check(&request.headers).ok_or_else(|| {
             Problem::new(StatusCode::UNAUTHORIZED, "HTTP Basic credentials of a known user are required")
                 .with_header(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Basic realm="partner", charset="UTF-8""#))
         });

@@ -2,13 +2,16 @@
 
 use crate::limits::{
     DEFAULT_MAX_DOWNLOADS, DEFAULT_MAX_MEDIA_LEN, DEFAULT_MAX_MEDIA_TOTAL, DEFAULT_MAX_UPLOADS,
-    DEFAULT_MEDIA_RETENTION_DAYS,
+    DEFAULT_MEDIA_RETENTION_DAYS, DEFAULT_ROTATE_KEYS_DAYS, DEFAULT_USER_MAX_BYTES, DEFAULT_USER_MAX_FILES,
 };
-use crate::{Error, StaticUsers};
+use crate::outgoing::configured_url;
+use crate::webpush::check_subject;
+use crate::{Error, OidcConfig, SidecarAuth, StaticUsers, Webhook, WebhookKey};
 use comity_core::{Secret, UserVisibleId};
 use comity_identity::WHATSAPP;
-use comity_server::config::de_secret;
+use comity_server::config::{de_secret, secret};
 use comity_server::limits::DEFAULT_MAX_CONNECTIONS;
+use comity_server::{Tls, TlsFiles};
 use core::net::SocketAddr;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -24,7 +27,7 @@ pub struct Config {
     /// This server's origin as the gatekeeper reaches it: the `iss` of tokens. Default: `http://` and the address
     /// listened on, which only a sandbox may use.
     pub origin: Option<String>,
-    /// Directory of the signing key and the media files.
+    /// Directory of the database, with the signing keys, and the media files.
     pub data_dir: PathBuf,
     /// Where the gatekeeper publishes its keys.
     pub gatekeeper_jwks_url: String,
@@ -46,13 +49,59 @@ pub struct Config {
     pub max_uploads: usize,
     /// Downloads at once.
     pub max_downloads: usize,
+    /// Media files of one user.
+    pub user_max_media_files: u64,
+    /// All media files of one user together, in bytes.
+    pub user_max_media_bytes: u64,
     /// Connections at once.
     pub max_connections: usize,
+    /// TLS: the certificate chain in PEM, read again when it changes and on SIGHUP.
+    pub tls_chain: Option<PathBuf>,
+    /// TLS: its private key in PEM.
+    pub tls_key: Option<PathBuf>,
+    /// A second address, in the clear, for `/livez`, `/readyz` and `/metrics`; `/metrics` is then served there alone.
+    pub ops_listen: Option<SocketAddr>,
+    /// Clients' addresses are the last in `X-Forwarded-For`, which a proxy in front appends.
+    pub forwarded_for: bool,
+    /// Days after which the signing key is changed; 0: by an operator alone.
+    pub rotate_keys_days: u32,
+    /// Users of the partner's OpenID provider.
+    pub oidc: Option<OidcConfig>,
+    /// The partner's own back end.
+    pub sidecar: Option<SidecarConfig>,
+    /// Wake-ups by Web Push.
+    pub web_push: Option<WebPushConfig>,
     /// The static users.
     pub users: Vec<UserConfig>,
 }
 
-/// A static user: `id` and either `secret` or `secret_sha256`.
+/// Sidecar mode: what the partner's own back end is asked over signed HTTP, and the secret of the signature: `secret` or
+/// `secret_file`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct SidecarConfig {
+    /// Asked who a client's user is.
+    pub auth_url: Option<String>,
+    /// Handed the push calls.
+    pub push_url: Option<String>,
+    /// `whsec_` and base64 of 24 to 64 bytes.
+    #[serde(deserialize_with = "de_secret")]
+    pub secret: Option<Secret<String>>,
+    /// A file with that.
+    pub secret_file: Option<PathBuf>,
+}
+
+/// Web Push.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct WebPushConfig {
+    /// How push services reach the operator: `mailto:…` or an https URL.
+    pub subject: String,
+}
+
+/// A static user: `id` and one of `secret`, `secret_file`, `secret_sha256`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -62,6 +111,8 @@ pub struct UserConfig {
     /// The secret itself.
     #[serde(default, deserialize_with = "de_secret")]
     pub secret: Option<Secret<String>>,
+    /// A file with the secret.
+    pub secret_file: Option<PathBuf>,
     /// Its SHA-256 in hexadecimal.
     pub secret_sha256: Option<String>,
 }
@@ -82,7 +133,17 @@ impl Default for Config {
             media_retention_days: DEFAULT_MEDIA_RETENTION_DAYS,
             max_uploads: DEFAULT_MAX_UPLOADS,
             max_downloads: DEFAULT_MAX_DOWNLOADS,
+            user_max_media_files: DEFAULT_USER_MAX_FILES,
+            user_max_media_bytes: DEFAULT_USER_MAX_BYTES,
             max_connections: DEFAULT_MAX_CONNECTIONS,
+            tls_chain: None,
+            tls_key: None,
+            ops_listen: None,
+            forwarded_for: false,
+            rotate_keys_days: DEFAULT_ROTATE_KEYS_DAYS,
+            oidc: None,
+            sidecar: None,
+            web_push: None,
             users: Vec::new(),
         }
     }
@@ -97,32 +158,72 @@ impl Config {
         Ok(comity_server::config::read_toml(path)?)
     }
 
-    /// Checks everything that can be checked without touching the network or the disk.
+    /// Checks everything that can be checked without the network, the files of secrets and of the certificate included.
     ///
     /// # Errors
-    /// [`Error::Config`].
+    /// [`Error::Config`]; [`Error::Server`] for a file.
     pub fn check(&self) -> Result<(), Error> {
+        let wrong = |what: &str| Err(Error::Config(what.into()));
         if let Some(origin) = &self.origin {
             check_origin(origin, self.sandbox)?;
         } else if self.listen.ip().is_unspecified() {
             return Err(Error::Config(format!("origin is required: nobody can reach {}", self.listen)));
         } else if !self.sandbox {
-            return Err(Error::Config(
-                "origin is required (the https address of this server) unless sandbox = true".into(),
-            ));
+            return wrong("origin is required (the https address of this server) unless sandbox = true");
         }
-        let url = &self.gatekeeper_jwks_url;
-        if !(url.starts_with("https://") || self.sandbox && url.starts_with("http://")) {
-            return Err(Error::Config("gatekeeper_jwks_url must be https (http needs sandbox = true)".into()));
-        }
+        configured_url("gatekeeper_jwks_url", &self.gatekeeper_jwks_url, self.sandbox, false)?;
         let counts = [self.max_uploads, self.max_downloads, self.max_connections];
-        if counts.contains(&0) || self.max_media_len == 0 || self.media_retention_days == 0 {
-            return Err(Error::Config("a limit is 0: nothing would be served".into()));
+        let sizes = [self.max_media_len, self.user_max_media_files, self.user_max_media_bytes];
+        if counts.contains(&0) || sizes.contains(&0) || self.media_retention_days == 0 {
+            return wrong("a limit is 0: nothing would be served");
         }
         if self.audience.is_empty() || self.gatekeeper_issuer.is_empty() {
-            return Err(Error::Config("audience and gatekeeper_issuer must not be empty".into()));
+            return wrong("audience and gatekeeper_issuer must not be empty");
         }
+        let ways = [!self.users.is_empty(), self.oidc.is_some(), self.auth_url().is_some()];
+        if ways.iter().filter(|way| **way).count() > 1 {
+            return wrong("[[users]], [oidc] and sidecar.auth_url: one of them says who users are, not several");
+        }
+        if let Some(oidc) = &self.oidc {
+            oidc.check(self.sandbox)?;
+        }
+        if let Some(web_push) = &self.web_push {
+            check_subject(&web_push.subject)?;
+        }
+        self.sidecar_auth()?;
+        self.webhook()?;
+        self.tls()?;
         self.static_users().map(|_| ())
+    }
+
+    fn auth_url(&self) -> Option<&str> {
+        self.sidecar.as_ref()?.auth_url.as_deref()
+    }
+
+    fn webhook_key(&self) -> Result<WebhookKey, Error> {
+        let sidecar = self.sidecar.as_ref();
+        let secret =
+            sidecar.map(|s| secret("sidecar.secret", s.secret.as_ref(), s.secret_file.as_ref())).transpose()?;
+        let missing = || Error::Config("sidecar.secret or sidecar.secret_file is required".into());
+        WebhookKey::parse(secret.flatten().ok_or_else(missing)?.expose())
+    }
+
+    pub(crate) fn sidecar_auth(&self) -> Result<Option<SidecarAuth>, Error> {
+        self.auth_url().map(|url| SidecarAuth::new(url, self.webhook_key()?, self.sandbox)).transpose()
+    }
+
+    pub(crate) fn webhook(&self) -> Result<Option<Webhook>, Error> {
+        let url = self.sidecar.as_ref().and_then(|sidecar| sidecar.push_url.as_deref());
+        url.map(|url| Webhook::new(url, self.webhook_key()?, self.sandbox)).transpose()
+    }
+
+    /// The certificate, if there is one.
+    pub(crate) fn tls(&self) -> Result<Option<Tls>, Error> {
+        match (&self.tls_chain, &self.tls_key) {
+            (None, None) => Ok(None),
+            (Some(chain), Some(key)) => Ok(Some(Tls::load(TlsFiles { chain: chain.clone(), key: key.clone() })?)),
+            _ => Err(Error::Config("tls_chain and tls_key: both or neither".into())),
+        }
     }
 
     /// The table of static users.
@@ -134,8 +235,9 @@ impl Config {
         for (n, user) in self.users.iter().enumerate() {
             let wrong = |what: &str| Error::Config(format!("user number {}: {what}", n + 1));
             let id: UserVisibleId = user.id.parse().map_err(|_| wrong("id is not a user-visible id"))?;
-            let digest = match (&user.secret, &user.secret_sha256) {
-                (Some(secret), None) if !secret.expose().is_empty() => Sha256::digest(secret.expose()).into(),
+            let given = secret("secret", user.secret.as_ref(), user.secret_file.as_ref());
+            let digest = match (given.map_err(|e| wrong(&e.to_string()))?, &user.secret_sha256) {
+                (Some(secret), None) => Sha256::digest(secret.expose()).into(),
                 (None, Some(text)) => hex32(text).ok_or_else(|| wrong("secret_sha256 is not 64 hexadecimal digits"))?,
                 _ => return Err(wrong("either secret or secret_sha256 is required")),
             };

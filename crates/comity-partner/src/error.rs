@@ -28,6 +28,9 @@ pub enum Error {
         /// Why it failed.
         source: comity_identity::Error,
     },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] comity_core::StoreError),
     /// A client for outgoing HTTP could not be set up.
     #[error("the HTTP client cannot be set up: {0}")]
     HttpClient(String),
@@ -41,6 +44,7 @@ impl Error {
             Self::Io { .. } => ErrorKind::Transport,
             Self::Server(source) => source.kind(),
             Self::Identity { source, .. } => source.kind(),
+            Self::Store(source) => source.kind(),
             Self::HttpClient(_) => ErrorKind::Bug,
         }
     }

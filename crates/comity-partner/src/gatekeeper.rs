@@ -3,8 +3,10 @@
 
 use crate::auth::credentials;
 use crate::limits::JWKS_TIMEOUT;
+use crate::metrics::{JWKS_FETCHES, count};
+use crate::outgoing::{build, causes, client, configured_url, read};
 use crate::{Error, Problem, clock};
-use axum::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CACHE_CONTROL, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use comity_identity::limits::{JWKS_FIRST_RETRY, MAX_JWKS_LEN};
 use comity_identity::{BearerVerifier, Fetch, JwksCache};
@@ -51,20 +53,9 @@ impl Gatekeeper {
     /// # Errors
     /// [`Error::Config`] if the URL is not http(s), or is http outside a sandbox; [`Error::HttpClient`].
     pub fn start(config: &GatekeeperConfig) -> Result<Self, Error> {
-        let url = reqwest::Url::parse(&config.jwks_url)
-            .map_err(|_| Error::Config("gatekeeper_jwks_url is not a URL".into()))?;
-        if url.scheme() != "https" && !(config.sandbox && url.scheme() == "http") {
-            return Err(Error::Config("gatekeeper_jwks_url must be https (http needs sandbox = true)".into()));
-        }
-        let mut builder = reqwest::Client::builder()
-            .https_only(!config.sandbox)
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(JWKS_TIMEOUT)
-            .pool_max_idle_per_host(1);
-        if config.sandbox {
-            builder = builder.no_proxy();
-        }
-        let http = builder.build().map_err(|e| Error::HttpClient(e.to_string()))?;
+        configured_url("gatekeeper_jwks_url", &config.jwks_url, config.sandbox, false)?;
+        let http = client(config.sandbox, JWKS_TIMEOUT).https_only(!config.sandbox).pool_max_idle_per_host(1);
+        let http = build(http)?;
         let mut cache = JwksCache::new();
         cache
             .add_issuer(&config.issuer, &config.jwks_url)
@@ -132,32 +123,14 @@ impl Shared {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn get(&self, fetch: &Fetch) -> Result<Vec<u8>, String> {
-        let mut answer = self.http.get(&fetch.url).send().await.map_err(|e| causes(&e.without_url()))?;
+    async fn get(&self, fetch: &Fetch) -> Result<(Vec<u8>, Option<String>), String> {
+        let answer = self.http.get(&fetch.url).send().await.map_err(|e| causes(&e.without_url()))?;
         if answer.status() != StatusCode::OK {
             return Err(format!("status {}", answer.status().as_u16()));
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|e| causes(&e.without_url()))? {
-            if body.len() + chunk.len() > MAX_JWKS_LEN {
-                return Err("too large".into());
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+        let cache_control = answer.headers().get(CACHE_CONTROL).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        Ok((read(answer, MAX_JWKS_LEN).await?, cache_control))
     }
-}
-
-/// An error with what caused it: the HTTP client's own text stops at "error sending request".
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 async fn keep_fresh(shared: Arc<Shared>) {
@@ -165,17 +138,24 @@ async fn keep_fresh(shared: Arc<Shared>) {
         let due = shared.cache().poll(clock::now());
         if let Some(fetch) = due {
             let outcome = match shared.get(&fetch).await {
-                Ok(body) => {
-                    shared.cache().fetched(&fetch.issuer, &body, clock::now()).map_err(|error| error.to_string())
-                }
+                Ok((body, cache_control)) => shared
+                    .cache()
+                    .fetched_with(&fetch.issuer, &body, cache_control.as_deref(), clock::now())
+                    .map_err(|error| error.to_string()),
                 Err(error) => {
                     shared.cache().failed(&fetch.issuer);
                     Err(error)
                 }
             };
             match outcome {
-                Ok(()) => tracing::info!("the gatekeeper's key set was fetched"),
-                Err(error) => tracing::warn!(%error, "the gatekeeper's key set could not be fetched"),
+                Ok(()) => {
+                    count(JWKS_FETCHES, "result", "ok");
+                    tracing::info!("the gatekeeper's key set was fetched");
+                }
+                Err(error) => {
+                    count(JWKS_FETCHES, "result", "failed");
+                    tracing::warn!(%error, "the gatekeeper's key set could not be fetched");
+                }
             }
             shared.outcomes.send_modify(|n| *n = n.wrapping_add(1));
             continue;

@@ -3,8 +3,11 @@
 use crate::auth::Authenticator;
 use crate::gatekeeper::Gatekeeper;
 use crate::limits::{FILE_CHUNK, UPLOAD_IDLE, UPLOAD_TOTAL};
+use crate::metrics::MEDIA_BYTES;
+use crate::storage::{PartnerStore, UserQuota};
 use crate::store::{MediaStore, StorageReference, StoreError};
-use crate::{Problem, range};
+use crate::subscription::store_failed;
+use crate::{Problem, clock, openapi, range};
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{Path, Request, State};
@@ -15,7 +18,7 @@ use axum::http::header::{
 };
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use comity_core::Redacted;
+use comity_core::{Redacted, UserVisibleId};
 use futures_util::StreamExt as _;
 use serde_json::json;
 use std::sync::Arc;
@@ -25,18 +28,86 @@ use tokio_util::io::ReaderStream;
 /// `POST /v1/media` (the authenticated user's upload: streamed, `Content-Length` required; answers 201
 /// `{"storage_reference":"…"}`) and `GET /media/{storage_reference}` (for the gatekeeper; open to all who know the
 /// reference if `gatekeeper` is `None`).
-pub fn media_router(store: Arc<MediaStore>, users: Arc<dyn Authenticator>, gatekeeper: Option<Gatekeeper>) -> Router {
-    Router::new()
-        .route("/v1/media", post(upload))
-        .route("/media/{storage_reference}", get(download))
-        .with_state(MediaState { store, users, gatekeeper })
-}
-
-#[derive(Clone)]
-struct MediaState {
+///
+/// With `quota`, what each user has on the host is counted and limited.
+pub fn media_router(
     store: Arc<MediaStore>,
     users: Arc<dyn Authenticator>,
     gatekeeper: Option<Gatekeeper>,
+    quota: Option<MediaQuota>,
+) -> Router {
+    Router::new()
+        .route("/v1/media", post(upload))
+        .route("/media/{storage_reference}", get(download))
+        .with_state(MediaState { store, users, gatekeeper, quota })
+}
+
+/// Counts what each user has on the media host.
+#[derive(Clone)]
+pub struct MediaQuota {
+    /// Where it is counted.
+    pub store: Arc<dyn PartnerStore>,
+    /// How much it may be.
+    pub limits: UserQuota,
+}
+
+impl core::fmt::Debug for MediaQuota {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("MediaQuota").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl MediaQuota {
+    async fn reserve(&self, user: &UserVisibleId, reference: &StorageReference, len: u64) -> Result<Reserved, Problem> {
+        let reserved = self.store.reserve_media(user, reference.as_str(), len, self.limits, clock::now()).await;
+        if reserved.map_err(|e| store_failed(&e))? {
+            return Ok(Reserved { store: Arc::clone(&self.store), reference: reference.clone(), kept: false });
+        }
+        Err(Problem::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "this user's files take up all the room there is for one user",
+        ))
+    }
+}
+
+/// Room set aside for a file; dropped before [`keep`](Self::keep), it is given back.
+struct Reserved {
+    store: Arc<dyn PartnerStore>,
+    reference: StorageReference,
+    kept: bool,
+}
+
+impl Reserved {
+    async fn keep(mut self) -> Result<(), Problem> {
+        self.store.keep_media(self.reference.as_str()).await.map_err(|e| store_failed(&e))?;
+        self.kept = true;
+        Ok(())
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        let (store, reference) = (Arc::clone(&self.store), self.reference.clone());
+        // Without a runtime the server is at its end: the next start forgets what is unfinished.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = store.release_media(reference.as_str()).await {
+                    tracing::warn!(%error, "room on the media host was not given back");
+                }
+            });
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct MediaState {
+    store: Arc<MediaStore>,
+    users: Arc<dyn Authenticator>,
+    gatekeeper: Option<Gatekeeper>,
+    quota: Option<MediaQuota>,
 }
 
 fn busy() -> Problem {
@@ -56,14 +127,27 @@ fn failed(error: &StoreError) -> Problem {
     }
 }
 
-async fn upload(State(state): State<MediaState>, request: Request) -> Result<Response, Problem> {
+/// Upload an encrypted file
+///
+/// Streamed; `Content-Length` is required.
+#[utoipa::path(post, path = "/v1/media", tag = "clients", security(("user" = [])),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"), responses(
+    (status = 201, description = "Stored", body = openapi::StoredMedia, content_type = "application/json"),
+    openapi::Refusals,
+))]
+pub(crate) async fn upload(State(state): State<MediaState>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let user = state.users.authenticate(&parts.headers).await?;
+    let user = state.users.authenticate(&parts).await?;
     let len = body.size_hint().exact(); // what Content-Length says, or 0 for a request that ends with its head
     let len = len.ok_or_else(|| Problem::new(StatusCode::LENGTH_REQUIRED, "Content-Length is required"))?;
     let _permit = state.store.upload_permit().ok_or_else(busy)?;
     let receive = async {
-        let mut file = state.store.create(len).await.map_err(|e| failed(&e))?;
+        let reference = StorageReference::random();
+        let reserved = match &state.quota {
+            Some(quota) => Some(quota.reserve(&user, &reference, len).await?),
+            None => None,
+        };
+        let mut file = state.store.create(reference, len).await.map_err(|e| failed(&e))?;
         let mut chunks = body.into_data_stream();
         loop {
             let chunk = tokio::time::timeout(UPLOAD_IDLE, chunks.next()).await.map_err(|_| slow())?;
@@ -73,9 +157,14 @@ async fn upload(State(state): State<MediaState>, request: Request) -> Result<Res
                 Some(Err(_)) => return Err(Problem::new(StatusCode::BAD_REQUEST, "the upload broke off")),
             }
         }
-        file.commit().await.map_err(|e| failed(&e))
+        let reference = file.commit().await.map_err(|e| failed(&e))?;
+        if let Some(reserved) = reserved {
+            reserved.keep().await?;
+        }
+        Ok(reference)
     };
     let reference = tokio::time::timeout(UPLOAD_TOTAL, receive).await.map_err(|_| slow())??;
+    metrics::counter!(MEDIA_BYTES, "direction" => "in").increment(len);
     tracing::info!(user = %Redacted(&user), bytes = len, "media stored");
     let location = HeaderValue::try_from(format!("/media/{reference}"))
         .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the reference is not a path"))?;
@@ -89,7 +178,19 @@ fn slow() -> Problem {
         .with_header(CONNECTION, HeaderValue::from_static("close"))
 }
 
-async fn download(
+/// Fetch an encrypted file
+///
+/// The gatekeeper's call, with its bearer token unless the operator opens the media host to all who know the reference.
+#[utoipa::path(get, path = "/media/{storage_reference}", tag = "gatekeeper", security(("gatekeeper" = []), ()),
+    params(("storage_reference" = String, Path, description = "As given at the upload"),
+        ("Range" = Option<String>, Header, description = "One range of bytes")), responses(
+    (status = 200, description = "The file", body = Vec<u8>, content_type = "application/octet-stream"),
+    (status = 206, description = "The part asked for", body = Vec<u8>, content_type = "application/octet-stream"),
+    (status = 404, description = "There is no such file", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    (status = 416, description = "The file is shorter", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    openapi::Refusals,
+))]
+pub(crate) async fn download(
     State(state): State<MediaState>,
     Path(reference): Path<String>,
     headers: HeaderMap,
@@ -139,6 +240,7 @@ async fn download(
             out.insert(CONTENT_RANGE, value);
         }
     }
+    metrics::counter!(MEDIA_BYTES, "direction" => "out").increment(count);
     tracing::debug!(bytes = count, "media served");
     Ok(response)
 }

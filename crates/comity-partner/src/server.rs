@@ -1,81 +1,112 @@
-//! The ready server: all routers on one listener, HTTP/1.1 and HTTP/2, with a bounded number of everything.
+//! The ready server: all routers on one listener, as the configuration says.
 
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, StaticUsers};
 use crate::gatekeeper::{Gatekeeper, GatekeeperConfig};
-use crate::limits::MEDIA_SWEEP;
-use crate::push::BoardSink;
+use crate::limits::{MEDIA_SWEEP, WAKE_KEEP};
+use crate::storage::{PartnerStore, SqliteStore, UserQuota};
 use crate::store::{MediaLimits, MediaStore};
-use crate::{Config, Error, WakeBoard, jwks_router, keyfile, media_router, push_router, token_router, wake_router};
+use crate::{
+    BoxFuture, Config, Error, METRICS, MediaQuota, Oidc, PushSink, Pushed, SigningKeys, Throttled, TokenKeys,
+    WakeBoard, WebPush, Webhook, clock, jwks_router, keys, media_router, openapi_router, push_router,
+    subscription_router, token_router, wake_router,
+};
 use axum::Router;
-use comity_identity::{Jwks, TokenIssuer};
-use comity_server::{HttpLimits, Listener, Metrics, Readiness, observe, ops_router, with_fallbacks};
+use comity_core::{Timestamp, UserVisibleId};
+use comity_server::{HttpLimits, Listener, Metrics, Readiness, describe, observe, ops_router, with_fallbacks};
 use core::future::Future;
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-/// The ready server, bound to its address.
+/// The ready server, bound to its addresses.
 #[derive(Debug)]
 pub struct Server {
     listener: Listener,
     router: Router,
+    ops: Option<(Listener, Router)>,
     stop: CancellationToken,
     _sweeper: AbortOnDropHandle<()>,
+    /// Locked for as long as this lives: two servers on one directory would count its media apart.
+    _lock: File,
 }
 
 impl Server {
-    /// Binds the listener, loads or makes the signing key, opens the media store.
+    /// Binds the listeners, opens the store and the media directory, loads or makes the signing keys. Call it in a tokio
+    /// runtime.
     ///
     /// # Errors
     /// [`Error`], saying what cannot be had.
     pub async fn bind(config: &Config) -> Result<Self, Error> {
         config.check()?;
-        let users = Arc::new(config.static_users()?);
         let mut limits = HttpLimits::default();
         limits.max_connections = config.max_connections;
-        let listener = Listener::bind(config.listen, None, limits).await?;
-        let local = listener.local_addr();
-        let origin = config.origin.clone().unwrap_or_else(|| format!("http://{local}"));
+        let listener = Listener::bind(config.listen, config.tls()?, limits.clone()).await?;
+        let origin = config.origin.clone();
+        let origin = origin.unwrap_or_else(|| format!("{}://{}", listener.scheme(), listener.local_addr()));
+        let ops_listener = match config.ops_listen {
+            Some(address) => Some(Listener::bind(address, None, limits).await?),
+            None => None,
+        };
 
-        make_private_dir(&config.data_dir)
-            .await
-            .map_err(Error::io(format!("cannot make {}", config.data_dir.display())))?;
-        let key_path = config.data_dir.join("signing-key.p8");
-        let key = tokio::task::spawn_blocking(move || keyfile::load_or_generate(&key_path))
-            .await
-            .map_err(|_| Error::Config("the signing key could not be loaded".into()))??;
-        let identity = |what: &'static str| move |source| Error::Identity { what: what.into(), source };
-        let issuer = TokenIssuer::new(&origin, &config.audience, key).map_err(identity("the token issuer"))?;
-        let keys = Jwks::new([issuer.public()]).map_err(identity("the key set"))?;
-
+        let sqlite = open_store(&config.data_dir).await?;
+        let lock = lock(&config.data_dir)?;
+        sqlite.forget_unfinished().await?;
+        let store: Arc<dyn PartnerStore> = Arc::new(sqlite);
         let media_dir = config.data_dir.join("media");
-        let store = MediaStore::open_dir(&media_dir, media_limits(config))
+        let media = MediaStore::open_dir(&media_dir, media_limits(config))
             .await
             .map_err(Error::io(format!("cannot open {}", media_dir.display())))?;
-        let store = Arc::new(store);
+        let media = Arc::new(media);
+
+        let day = Duration::from_secs(24 * 3600);
+        let rotate_every = Some(day * config.rotate_keys_days).filter(|every| !every.is_zero());
+        let signing = SigningKeys::start(Arc::clone(&store), &origin, &config.audience, rotate_every).await?;
+        let signing: Arc<dyn TokenKeys> = Arc::new(signing);
         let gatekeeper = Gatekeeper::start(&GatekeeperConfig {
             jwks_url: config.gatekeeper_jwks_url.clone(),
             issuer: config.gatekeeper_issuer.clone(),
             origin,
             sandbox: config.sandbox,
         })?;
+        let (users, table) = authenticator(config)?;
+        let web_push = match &config.web_push {
+            Some(web_push) => Some(WebPush::start(Arc::clone(&store), &web_push.subject, config.sandbox).await?),
+            None => None,
+        };
+        let board = Arc::new(WakeBoard::new(Arc::clone(&store)));
+        let webhook = config.webhook()?;
 
         let stop = CancellationToken::new();
-        let board = Arc::new(WakeBoard::new());
-        let sink = Arc::new(BoardSink { users: Arc::clone(&users), board: Arc::clone(&board) });
-        let auth: Arc<dyn Authenticator> = users;
         let bearer = config.require_bearer.then(|| gatekeeper.clone());
-        let router = jwks_router(&keys)
-            .merge(token_router(Arc::new(issuer), Arc::clone(&auth)))
-            .merge(push_router(gatekeeper.clone(), sink))
-            .merge(wake_router(board, Arc::clone(&auth), stop.clone()))
-            .merge(media_router(Arc::clone(&store), auth, bearer))
-            .merge(ops_router(readiness(gatekeeper, stop.clone()), Some(Metrics::install())));
-        let router = observe(with_fallbacks(router));
-        let sweeper = AbortOnDropHandle::new(tokio::spawn(sweep(store)));
-        Ok(Self { listener, router, stop, _sweeper: sweeper })
+        let quota = UserQuota { max_files: config.user_max_media_files, max_bytes: config.user_max_media_bytes };
+        let quota = MediaQuota { store: Arc::clone(&store), limits: quota };
+        let mut router = jwks_router(Arc::clone(&signing))
+            .merge(token_router(signing, Arc::clone(&users)))
+            .merge(media_router(Arc::clone(&media), Arc::clone(&users), bearer, Some(quota)))
+            .merge(openapi_router());
+        if let Some(web_push) = &web_push {
+            router = router.merge(subscription_router(web_push.clone(), Arc::clone(&users)));
+        }
+        if webhook.is_none() {
+            router = router.merge(wake_router(Arc::clone(&board), users, stop.clone()));
+        }
+        let hand_over = HandOver { table, webhook, web_push, board };
+        let router = router.merge(push_router(gatekeeper.clone(), Arc::new(hand_over)));
+
+        let metrics = Metrics::install();
+        describe(METRICS);
+        let ready = readiness(gatekeeper, stop.clone());
+        let ops =
+            ops_listener.map(|listener| (listener, with_fallbacks(ops_router(ready.clone(), Some(metrics.clone())))));
+        let here = ops.is_none().then_some(metrics);
+        let router = observe(with_fallbacks(router.merge(ops_router(ready, here))));
+        let retention = media_limits(config).retention;
+        let sweeper = AbortOnDropHandle::new(tokio::spawn(sweep(media, store, retention)));
+        Ok(Self { listener, router, ops, stop, _sweeper: sweeper, _lock: lock })
     }
 
     /// The address listened on.
@@ -83,15 +114,106 @@ impl Server {
         self.listener.local_addr()
     }
 
+    /// `https` with a certificate, else `http`.
+    pub const fn scheme(&self) -> &'static str {
+        self.listener.scheme()
+    }
+
+    /// The address of probes and metrics, if they have one of their own.
+    pub fn ops_addr(&self) -> Option<SocketAddr> {
+        self.ops.as_ref().map(|(listener, _)| listener.local_addr())
+    }
+
     /// Serves until `shutdown` resolves; then takes no more connections, ends long polls, and lets open requests finish
     /// within [`DRAIN`](comity_server::limits::DRAIN).
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, router, stop, _sweeper, .. } = self;
+        let Self { listener, router, ops, stop, _sweeper, _lock } = self;
         let until = async {
             shutdown.await;
             stop.cancel();
         };
-        tokio::join!(listener.serve(router, stop.clone()), until);
+        let ops = async {
+            if let Some((listener, router)) = ops {
+                listener.serve(router, stop.clone()).await;
+            }
+        };
+        tokio::join!(listener.serve(router, stop.clone()), ops, until);
+    }
+}
+
+/// Opens the store in a data directory, made if missing: what [`Server::bind`] does, and what
+/// [`manage_keys`](crate::manage_keys) works on. A signing key of a version before the store is taken over.
+///
+/// # Errors
+/// [`Error`], saying what cannot be had.
+pub async fn open_store(data_dir: &Path) -> Result<SqliteStore, Error> {
+    let mut builder = tokio::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    builder.mode(0o700);
+    builder.create(data_dir).await.map_err(Error::io(format!("cannot make {}", data_dir.display())))?;
+    let path = data_dir.join("partner.db");
+    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&path)).await;
+    let store = opened.map_err(|_| Error::Config("the store could not be opened".into()))??;
+    keys::load_or_make(&store, Some(data_dir.join("signing-key.p8"))).await?;
+    Ok(store)
+}
+
+fn lock(data_dir: &Path) -> Result<File, Error> {
+    let path = data_dir.join("lock");
+    let lock = File::create(&path).map_err(Error::io(format!("cannot make {}", path.display())))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(_) => Err(Error::Config(format!("{} is in use by another server", data_dir.display()))),
+    }
+}
+
+/// Who says who users are, behind limits on failures; and the table of users, where that is who.
+#[expect(clippy::type_complexity, reason = "a pair")]
+fn authenticator(config: &Config) -> Result<(Arc<dyn Authenticator>, Option<Arc<StaticUsers>>), Error> {
+    let mut table = None;
+    let inner: Arc<dyn Authenticator> = if let Some(sidecar) = config.sidecar_auth()? {
+        Arc::new(sidecar)
+    } else if let Some(oidc) = &config.oidc {
+        Arc::new(Oidc::new(oidc.clone(), config.sandbox)?)
+    } else {
+        let users = Arc::new(config.static_users()?);
+        table = Some(Arc::clone(&users));
+        users
+    };
+    Ok((Arc::new(Throttled::new(inner, config.forwarded_for)), table))
+}
+
+/// What the ready server does with a push. Whatever it accepts is durable, here or in the partner's own back end.
+struct HandOver {
+    table: Option<Arc<StaticUsers>>,
+    webhook: Option<Webhook>,
+    web_push: Option<WebPush>,
+    board: Arc<WakeBoard>,
+}
+
+impl PushSink for HandOver {
+    fn push<'a>(&'a self, user: &'a UserVisibleId) -> BoxFuture<'a, Pushed> {
+        Box::pin(async move {
+            if let Some(webhook) = &self.webhook {
+                let handed = webhook.push(user).await;
+                return match &self.web_push {
+                    Some(web_push) if handed == Pushed::Accepted => match web_push.push(user).await {
+                        Pushed::Gone => Pushed::Accepted, // no subscription: the back end wakes
+                        pushed => pushed,
+                    },
+                    _ => handed,
+                };
+            }
+            if self.table.as_ref().is_some_and(|table| !table.contains(user)) {
+                return Pushed::Gone;
+            }
+            let pushed = self.board.push(user).await;
+            if let Some(web_push) = &self.web_push {
+                web_push.look();
+            }
+            pushed
+        })
     }
 }
 
@@ -105,26 +227,27 @@ fn media_limits(config: &Config) -> MediaLimits {
     }
 }
 
-async fn make_private_dir(dir: &std::path::Path) -> std::io::Result<()> {
-    let mut builder = tokio::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    builder.mode(0o700);
-    builder.create(dir).await
-}
-
-async fn sweep(store: Arc<MediaStore>) {
+async fn sweep(media: Arc<MediaStore>, store: Arc<dyn PartnerStore>, retention: Duration) {
     loop {
-        match store.sweep().await {
+        match media.sweep().await {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "media past its time was removed"),
             Err(error) => tracing::warn!(%error, "media past its time could not be removed"),
+        }
+        let before = |age: Duration| {
+            Timestamp::from_millis(0).after(clock::now().since(Timestamp::from_millis(0)).saturating_sub(age))
+        };
+        if let Err(error) = store.sweep(before(WAKE_KEEP), before(retention)).await {
+            tracing::warn!(%error, "the store could not be swept");
         }
         tokio::time::sleep(MEDIA_SWEEP).await;
     }
 }
 
 /// Ready: it takes requests, until it is told to stop. Without the gatekeeper's keys it still serves its own clients.
-fn readiness(gatekeeper: Gatekeeper, stop: CancellationToken) -> impl Fn() -> Readiness + Send + Sync + 'static {
+fn readiness(
+    gatekeeper: Gatekeeper,
+    stop: CancellationToken,
+) -> impl Fn() -> Readiness + Clone + Send + Sync + 'static {
     move || Readiness::new(!stop.is_cancelled()).with("gatekeeper_keys", gatekeeper.has_keys())
 }

@@ -21,7 +21,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub struct StorageReference(String);
 
 impl StorageReference {
-    fn random() -> Self {
+    /// A fresh one.
+    pub(crate) fn random() -> Self {
         let mut bytes = [0; 24];
         rand_core::UnwrapErr(getrandom::SysRng).fill_bytes(&mut bytes);
         Self(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
@@ -138,13 +139,12 @@ impl MediaStore {
     }
 
     /// Begins a file of exactly `len` bytes; its room is set aside first.
-    pub(crate) async fn create(self: &Arc<Self>, len: u64) -> Result<Upload, StoreError> {
+    pub(crate) async fn create(self: &Arc<Self>, reference: StorageReference, len: u64) -> Result<Upload, StoreError> {
         if len > self.limits.max_len {
             return Err(StoreError::TooLarge);
         }
         let fits = |used: u64| used.checked_add(len).filter(|sum| *sum <= self.limits.max_total);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|_| StoreError::Full)?;
-        let reference = StorageReference::random();
         // From here on the drop of `upload` gives the room back.
         let mut upload = Upload {
             path: self.partial.join(reference.as_str()),

@@ -1,0 +1,154 @@
+//! The OpenAPI document, made from the handlers, at `/openapi.json`.
+
+use crate::{media, push, subscription, token, wake};
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::get;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::{IntoResponses, Modify, OpenApi, ToSchema};
+
+/// An error: problem details (RFC 9457).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a schema")]
+pub(crate) struct ProblemDetails {
+    /// `about:blank`: the status says it all.
+    r#type: String,
+    /// The status in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong, for a developer.
+    detail: String,
+}
+
+/// An ownership token.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a schema")]
+pub(crate) struct Token {
+    /// The JWT.
+    token: String,
+    /// Its life, in seconds.
+    expires_in: u64,
+}
+
+/// A JWK set.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a schema")]
+pub(crate) struct KeySet {
+    /// The keys.
+    keys: Vec<Key>,
+}
+
+/// A public key.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a schema")]
+pub(crate) struct Key {
+    /// Its id.
+    kid: String,
+    /// `RSA`.
+    kty: String,
+    /// `RS256`.
+    alg: String,
+    /// `sig`.
+    r#use: String,
+    /// The modulus.
+    n: String,
+    /// The exponent.
+    e: String,
+}
+
+/// A wake-up.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a schema")]
+pub(crate) struct Wake {
+    /// `true`.
+    wake: bool,
+}
+
+/// A stored file.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a schema")]
+pub(crate) struct StoredMedia {
+    /// What it is fetched by.
+    #[schema(pattern = "^[A-Za-z0-9_-]{16,128}$")]
+    storage_reference: String,
+}
+
+/// The key to subscribe with.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a schema")]
+pub(crate) struct PushKey {
+    /// A point of P-256, 65 bytes in base64url.
+    public_key: String,
+}
+
+/// What any authenticated route may answer instead.
+pub(crate) struct Refusals;
+
+impl IntoResponses for Refusals {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let problem = |description: &str| -> RefOr<Response> {
+            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("ProblemDetails"))).build();
+            ResponseBuilder::new().description(description).content("application/problem+json", content).build().into()
+        };
+        [
+            (400, "Not what is asked for here"),
+            (401, "Not authenticated"),
+            (408, "The body took too long"),
+            (411, "Content-Length is required"),
+            (413, "The body is too large"),
+            (415, "Another content type is required"),
+            (429, "Too many failed authentications: again after `Retry-After`"),
+            (503, "Not now: again after `Retry-After`"),
+            (507, "There is no room"),
+        ]
+        .into_iter()
+        .map(|(status, description)| (status.to_string(), problem(description)))
+        .collect()
+    }
+}
+
+struct Schemes;
+
+impl Modify for Schemes {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let user = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Basic)
+            .description(Some("A user, as the operator's authentication has it: HTTP Basic, or a bearer token"))
+            .build();
+        let gatekeeper = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some("The gatekeeper's bearer token for this server"))
+            .build();
+        components.add_security_scheme("user", SecurityScheme::Http(user));
+        components.add_security_scheme("gatekeeper", SecurityScheme::Http(gatekeeper));
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "comity-partner", description = "What a messenger's back end adds to interoperate: keys, ownership tokens, push, media."),
+    paths(token::jwks, token::issue, push::push, wake::wake, subscription::key, subscription::subscribe,
+        subscription::unsubscribe, media::upload, media::download),
+    components(schemas(ProblemDetails)),
+    modifiers(&Schemes),
+    tags((name = "gatekeeper", description = "For the gatekeeper"), (name = "clients", description = "For the partner's clients")),
+)]
+struct Document;
+
+/// The OpenAPI document of all routers of this crate, as JSON.
+pub fn openapi_json() -> String {
+    Document::openapi().to_json().unwrap_or_default()
+}
+
+/// `GET /openapi.json`.
+pub fn openapi_router() -> Router {
+    let json: Arc<str> = openapi_json().into();
+    Router::new()
+        .route("/openapi.json", get(move || async move { ([(CONTENT_TYPE, "application/json")], json.to_string()) }))
+}
