@@ -16,6 +16,7 @@ mod keys;
 mod login;
 mod mail;
 mod media;
+mod page;
 mod partner;
 mod push;
 mod registry;
