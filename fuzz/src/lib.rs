@@ -2,6 +2,7 @@
 //! The workspace's tests include this file and run every seed through it.
 
 pub mod alloc;
+mod identity;
 mod inflate;
 mod media;
 mod noise;
@@ -29,6 +30,9 @@ pub const TARGETS: &[Target] = &[
     ("noise_handshake_responder", noise::handshake_responder),
     ("noise_transport_ops", noise::transport_ops),
     ("noise_websocket", websocket::websocket),
+    ("identity_token", identity::token),
+    ("identity_jwks", identity::jwks),
+    ("gatekeeper_enlist_form", identity::enlist_form),
 ];
 
 /// Targets whose body is a file of its own, for it needs a foreign implementation that only this folder's lock file has.

@@ -47,6 +47,8 @@ mod store;
 pub use clock::Clock;
 pub use config::{AdminToken, Config, IdentifierType, Integrator, IntegratorLimits, IntegratorStatus};
 pub use error::Error;
+#[doc(hidden)]
+pub use http::fuzz_form;
 pub use location::{Location, LocationPolicy, Networks};
 pub use server::{Gatekeeper, Options};
 

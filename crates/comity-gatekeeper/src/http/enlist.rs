@@ -104,6 +104,22 @@ fn exactly<const N: usize>(text: &str) -> Result<[u8; N], Refusal> {
 }
 
 impl Request {
+    /// What can be said of the form by itself: sizes first, then version, keys, signature.
+    fn check(&self) -> Result<Fields, Refusal> {
+        let fields = self.sized()?;
+        if self.v != INTEROP_VERSION {
+            return Err(Refusal::BadVersion);
+        }
+        let keys = [fields.authkey, fields.identity, fields.skey_value];
+        if fields.keytype != 5 || keys.iter().any(|key| PublicKey::from_bytes(*key).is_low_order()) {
+            return Err(Refusal::BadKey);
+        }
+        if !signed_by(&fields.identity, &fields.skey_value, &fields.skey_signature) {
+            return Err(Refusal::BadSignature);
+        }
+        Ok(fields)
+    }
+
     fn sized(&self) -> Result<Fields, Refusal> {
         let [keytype] = exactly::<1>(&self.e_keytype)?;
         let [a, b, c] = exactly::<3>(&self.e_skey_id)?;
@@ -145,17 +161,7 @@ async fn admit(site: &Site, from: SocketAddr, form: Result<Form<Request>, FormRe
     let limited = Refusal::RateLimited;
     site.enlist_by_address.take(subscriber(from.ip()), site.config.enlist_per_minute, now).map_err(limited)?;
     let Form(request) = form.map_err(|_| Refusal::BadRequest)?;
-    let fields = request.sized()?;
-    if request.v != INTEROP_VERSION {
-        return Err(Refusal::BadVersion);
-    }
-    let keys = [fields.authkey, fields.identity, fields.skey_value];
-    if fields.keytype != 5 || keys.iter().any(|key| PublicKey::from_bytes(*key).is_low_order()) {
-        return Err(Refusal::BadKey);
-    }
-    if !signed_by(&fields.identity, &fields.skey_value, &fields.skey_signature) {
-        return Err(Refusal::BadSignature);
-    }
+    let fields = request.check()?;
     let (partner, token) =
         site.partners.verify(&request.token, &fields.authkey).await.map_err(|error| match error {
             TokenError::UnknownIssuer => Refusal::BadIntegrator,
@@ -213,4 +219,29 @@ async fn admit(site: &Site, from: SocketAddr, form: Result<Form<Request>, FormRe
 /// Whether `signature` is the identity key's over `0x05 ‖ value`.
 pub(crate) fn signed_by(identity: &[u8; 32], value: &[u8], signature: &[u8; 64]) -> bool {
     xeddsa::verify(&PublicKey::from_bytes(*identity), &[&[5], value].concat(), signature).is_ok()
+}
+
+/// For the fuzzer: the fields of a body that is a good form, in the order of PROTOCOL §4, each in base64url or as it stands.
+#[doc(hidden)]
+pub fn fuzz_form(body: &[u8]) -> Option<[String; 9]> {
+    use axum::extract::FromRequest as _;
+    use futures_util::FutureExt as _;
+    let request = axum::http::Request::post("/3p/interop_reg")
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(axum::body::Body::from(body.to_vec()))
+        .ok()?;
+    let Form(form) = Form::<Request>::from_request(request, &()).now_or_never()?.ok()?;
+    let fields = form.check().ok()?;
+    let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    Some([
+        text(&fields.authkey),
+        text(&[fields.keytype]),
+        text(&fields.registration.to_be_bytes()),
+        text(&fields.identity),
+        text(&fields.skey_id.to_be_bytes()[1..]),
+        text(&fields.skey_value),
+        text(&fields.skey_signature),
+        form.token,
+        form.v,
+    ])
 }

@@ -16,6 +16,7 @@ use comity_identity::JWKS_CACHE_CONTROL;
 use std::sync::Arc;
 
 pub(crate) use admin::phone_account;
+pub use enlist::fuzz_form;
 pub(crate) use enlist::signed_by;
 
 type Ctx = State<Arc<Site>>;

@@ -1,0 +1,4 @@
+//! See `identity_token` in `comity_fuzz::TARGETS`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| comity_fuzz::run("identity_token", data));
