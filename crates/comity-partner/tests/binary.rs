@@ -146,3 +146,30 @@ fn configuration_is_checked() {
     let version = command().arg("--version").output().unwrap();
     assert_eq!(version.stdout, format!("comity-partner {}\n", env!("CARGO_PKG_VERSION")).as_bytes());
 }
+
+#[test]
+fn an_operator_manages_the_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = |args: &[&str]| {
+        let output = command().args(["keys"]).args(args).arg("--data-dir").arg(dir.path()).output().unwrap();
+        let said = String::from_utf8(if output.status.success() { output.stdout } else { output.stderr }).unwrap();
+        (output.status.success(), said)
+    };
+    let state = |listed: &str| -> Vec<(String, String)> {
+        let words = listed.lines().map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        words.map(|words| (words[0].clone(), words[1].clone())).collect()
+    };
+    let (ok, listed) = keys(&["list"]);
+    let first = state(&listed).remove(0);
+    assert!(ok && first.1 == "current" && listed.trim_end().ends_with('Z'), "{listed}");
+    let (ok, said) = keys(&["rotate"]);
+    assert!(!ok && said.contains("no key is staged"), "{said}");
+    let (_, staged) = keys(&["stage"]);
+    assert_eq!(state(&staged)[1].1, "staged", "{staged}");
+    let (ok, said) = keys(&["rotate"]);
+    assert!(!ok && said.contains("not known to every verifier yet"), "{said}");
+    let (ok, said) = keys(&["revoke", &first.0]);
+    assert!(ok, "{said}");
+    assert_eq!(state(&said), [(state(&staged)[1].0.clone(), "current".to_owned())]);
+    assert!(!keys(&["revoke", "unknown"]).0);
+}
