@@ -6,6 +6,7 @@ use crate::limits::{
 };
 use crate::{Error, Networks};
 use comity_core::{IntegratorId, Secret};
+use comity_server::{Tls, TlsFiles};
 use serde::Deserialize;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,9 +19,18 @@ pub struct Config {
     /// Where chat connections are taken. Port 0 takes a free one.
     #[serde(default = "chat_address")]
     pub listen_chat: SocketAddr,
-    /// Where HTTP is served: enlistment, keys, media, administration.
+    /// Where HTTP is served: enlistment, keys, media, administration, probes.
     #[serde(default = "http_address")]
     pub listen_http: SocketAddr,
+    /// Where probes and metrics are served, in the clear; without it, at `listen_http`.
+    #[serde(default)]
+    pub listen_ops: Option<SocketAddr>,
+    /// The certificate chain (PEM) of `listen_http`, with `tls_key`; without both it speaks plain HTTP.
+    #[serde(default)]
+    pub tls_chain: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[serde(default)]
+    pub tls_key: Option<PathBuf>,
     /// Database, keys and media; made if it is not there.
     pub data_dir: PathBuf,
     /// The `aud` that ownership tokens must have (PROTOCOL §3).
@@ -29,10 +39,13 @@ pub struct Config {
     /// The bearer token of the administration interface; without it there is none.
     #[serde(default)]
     pub admin_token: Option<AdminToken>,
+    /// The file of that token, instead.
+    #[serde(default)]
+    pub admin_token_file: Option<PathBuf>,
     /// A sandbox calls partners by plain HTTP, too.
     #[serde(default = "yes")]
     pub sandbox: bool,
-    /// The HTTP listener as clients reach it, for media links; by default `http://{listen_http}`.
+    /// The HTTP listener as clients reach it, for media links; by default `http://{listen_http}`, with TLS `https`.
     #[serde(default)]
     pub public_http: Option<String>,
     /// Enlistments from one address, at once and per minute in the long run.
@@ -210,16 +223,28 @@ impl Config {
     /// # Errors
     /// [`Error::Config`] says what is wrong and where.
     pub fn from_toml(text: &str) -> Result<Self, Error> {
-        // The error's own text quotes the line, which may be the one with the token.
-        let config: Self = toml::from_str(text).map_err(|e| {
-            let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            Error::Config(format!("line {}: {}", before.matches('\n').count() + 1, e.message()))
-        })?;
+        let parsed = comity_server::config::parse_toml(text);
+        let config: Self = parsed.map_err(|(line, what)| Error::Config(format!("line {line}: {what}")))?;
         config.check()?;
         Ok(config)
     }
 
-    /// Checks what the types do not.
+    /// The administration interface's token, from wherever it is.
+    pub(crate) fn admin_token(&self) -> Result<Option<AdminToken>, Error> {
+        let inline = self.admin_token.as_ref().map(|token| &token.0);
+        Ok(comity_server::config::secret("admin_token", inline, self.admin_token_file.as_ref())?.map(AdminToken))
+    }
+
+    /// The certificate, if there is one.
+    pub(crate) fn tls(&self) -> Result<Option<Tls>, Error> {
+        match (self.tls_chain.clone(), self.tls_key.clone()) {
+            (None, None) => Ok(None),
+            (Some(chain), Some(key)) => Ok(Some(Tls::load(TlsFiles { chain, key })?)),
+            _ => Err(Error::Config("`tls_chain` and `tls_key`: both or none".into())),
+        }
+    }
+
+    /// Checks what the types do not, files it names included.
     ///
     /// # Errors
     /// [`Error::Config`].
@@ -228,9 +253,8 @@ impl Config {
         if self.audience.is_empty() {
             return bad("`audience` is empty".into());
         }
-        if self.admin_token.as_ref().is_some_and(|token| token.matches("")) {
-            return bad("`admin_token` is empty; leave it out to have no administration interface".into());
-        }
+        self.admin_token()?;
+        self.tls()?;
         self.location.policy()?;
         if self.enlist_per_minute == 0 {
             return bad("`enlist_per_minute` is 0".into());

@@ -45,3 +45,13 @@ impl Error {
         move |source| Self::Io { what, source }
     }
 }
+
+impl From<comity_server::Error> for Error {
+    fn from(error: comity_server::Error) -> Self {
+        match error {
+            comity_server::Error::Config(what) => Self::Config(what),
+            comity_server::Error::Io { what, source } => Self::Io { what, source },
+            other => Self::Config(other.to_string()),
+        }
+    }
+}

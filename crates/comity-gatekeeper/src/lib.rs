@@ -37,6 +37,7 @@ mod keys;
 mod limiter;
 pub mod limits;
 mod location;
+mod metrics;
 mod partners;
 mod push;
 mod rng;
@@ -50,6 +51,7 @@ pub use error::Error;
 #[doc(hidden)]
 pub use http::fuzz_form;
 pub use location::{Location, LocationPolicy, Networks};
+pub use metrics::METRICS;
 pub use server::{Gatekeeper, Options};
 
 /// The interop protocol's version (PROTOCOL §4, §5.4).

@@ -4,9 +4,10 @@
 use clap::Parser;
 use comity_gatekeeper::limits::MAX_CONFIG_LEN;
 use comity_gatekeeper::{AdminToken, Config, Error, Gatekeeper, Options};
-use std::io::{Read as _, Write as _};
+use comity_server::config::read_capped;
+use comity_server::{init_logging, stop_signal};
+use std::io::Write as _;
 use std::net::SocketAddr;
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -26,6 +27,15 @@ struct Args {
     /// Where HTTP is served.
     #[arg(long, env = "COMITY_GATEKEEPER_LISTEN_HTTP")]
     listen_http: Option<SocketAddr>,
+    /// Where probes and metrics are served, in the clear.
+    #[arg(long, env = "COMITY_GATEKEEPER_LISTEN_OPS")]
+    listen_ops: Option<SocketAddr>,
+    /// TLS of the HTTP listener: certificate chain (PEM).
+    #[arg(long, env = "COMITY_GATEKEEPER_TLS_CHAIN")]
+    tls_chain: Option<PathBuf>,
+    /// TLS of the HTTP listener: private key (PEM).
+    #[arg(long, env = "COMITY_GATEKEEPER_TLS_KEY")]
+    tls_key: Option<PathBuf>,
     /// Database, keys and media.
     #[arg(long, env = "COMITY_GATEKEEPER_DATA_DIR")]
     data_dir: Option<PathBuf>,
@@ -38,6 +48,15 @@ struct Args {
     /// Takes tokens without `cnf` of these integrators, each for one time.
     #[arg(long, value_name = "ID", value_delimiter = ',', env = "COMITY_GATEKEEPER_ALLOW_UNBOUND_TOKENS")]
     allow_unbound_tokens: Vec<u16>,
+    /// The file of the administration interface's bearer token.
+    #[arg(long, env = "COMITY_GATEKEEPER_ADMIN_TOKEN_FILE")]
+    admin_token_file: Option<PathBuf>,
+    /// What to log to stderr, as `level` or `target=level,…`.
+    #[arg(long, env = "COMITY_GATEKEEPER_LOG", default_value = "info")]
+    log: String,
+    /// Log as JSON lines.
+    #[arg(long, env = "COMITY_GATEKEEPER_LOG_JSON")]
+    log_json: bool,
     /// The administration interface's bearer token (environment only: arguments are visible to others).
     #[arg(skip)]
     admin_token: Option<AdminToken>,
@@ -46,20 +65,21 @@ struct Args {
 impl Args {
     /// File, over it environment and flags.
     fn config(self) -> Result<Config, Error> {
-        let unread = |e: std::io::Error| Error::Config(format!("{}: {e}", self.config.display()));
-        let mut text = String::new();
-        let file = std::fs::File::open(&self.config).map_err(unread)?;
-        file.take(MAX_CONFIG_LEN + 1).read_to_string(&mut text).map_err(unread)?;
-        if text.len() as u64 > MAX_CONFIG_LEN {
-            return Err(Error::Config(format!("{}: longer than {MAX_CONFIG_LEN} bytes", self.config.display())));
-        }
+        let at = self.config.display();
+        let text = String::from_utf8(read_capped(&self.config, MAX_CONFIG_LEN)?)
+            .map_err(|_| Error::Config(format!("{at}: not UTF-8")))?;
         let mut config = Config::from_toml(&text)?;
         config.listen_chat = self.listen_chat.unwrap_or(config.listen_chat);
         config.listen_http = self.listen_http.unwrap_or(config.listen_http);
         config.data_dir = self.data_dir.unwrap_or(config.data_dir);
         config.audience = self.audience.unwrap_or(config.audience);
         config.public_http = self.public_http.or(config.public_http);
-        config.admin_token = self.admin_token.or(config.admin_token);
+        config.listen_ops = self.listen_ops.or(config.listen_ops);
+        config.tls_chain = self.tls_chain.or(config.tls_chain);
+        config.tls_key = self.tls_key.or(config.tls_key);
+        if self.admin_token_file.is_some() || self.admin_token.is_some() {
+            (config.admin_token, config.admin_token_file) = (self.admin_token, self.admin_token_file);
+        }
         for id in self.allow_unbound_tokens {
             let integrator = config.integrators.iter_mut().find(|integrator| integrator.id == id);
             let integrator = integrator.ok_or_else(|| Error::Config(format!("there is no integrator {id}")))?;
@@ -83,15 +103,13 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Error> {
+    init_logging(&args.log, args.log_json)?;
     let check_only = args.check_config;
     let config = args.config()?;
     if check_only {
         println!("configuration ok: {} integrators", config.integrators.len());
         return Ok(());
     }
-    let filter = tracing_subscriber::EnvFilter::try_from_env("COMITY_GATEKEEPER_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -103,34 +121,16 @@ fn run(args: Args) -> Result<(), Error> {
         let mut stdout = std::io::stdout();
         let ready = writeln!(
             stdout,
-            "ready gatekeeper chat={} http=http://{} root={}",
+            "ready gatekeeper chat={} http={}://{} root={}{}",
             gatekeeper.chat_addr(),
+            gatekeeper.http_scheme(),
             gatekeeper.http_addr(),
-            gatekeeper.root()
+            gatekeeper.root(),
+            gatekeeper.ops_addr().map(|address| format!(" ops=http://{address}")).unwrap_or_default()
         );
         ready.and_then(|()| stdout.flush()).map_err(|source| Error::Io { what: "stdout".into(), source })?;
         stop.await;
         gatekeeper.shutdown().await;
         Ok(())
-    })
-}
-
-/// Ctrl-C, or SIGTERM where there is one; listened for from now on.
-#[cfg(unix)]
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-    })
-}
-
-#[cfg(not(unix))]
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    Ok(async {
-        let _without_signals_for_ever = tokio::signal::ctrl_c().await;
     })
 }

@@ -1,6 +1,7 @@
 //! The integrators and what their servers say: key sets and ownership tokens (PROTOCOL §3).
 
 use crate::limits::PARTNER_TIMEOUT;
+use crate::metrics::{JWKS_FETCHES, count};
 use crate::{Clock, Config, Error, Integrator, IntegratorStatus};
 use comity_core::{IntegratorId, Jid, PartnerUser, Timestamp};
 use comity_identity::limits::MAX_JWKS_LEN;
@@ -198,9 +199,11 @@ impl Partners {
     async fn fetch(self: Arc<Self>, fetch: Fetch) {
         let body = tokio::time::timeout(PARTNER_TIMEOUT, self.get_bounded(&fetch.url)).await;
         let now: Timestamp = self.clock.now();
+        let mut result = "failed";
         match body {
             Ok(Some((body, cache_control))) => {
                 let taken = self.cache().fetched_with(&fetch.issuer, &body, cache_control.as_deref(), now);
+                result = if taken.is_ok() { "ok" } else { "refused" };
                 if let Err(error) = taken {
                     tracing::warn!(issuer = fetch.issuer, %error, "key set refused");
                 }
@@ -210,6 +213,7 @@ impl Partners {
                 self.cache().failed(&fetch.issuer);
             }
         }
+        count(JWKS_FETCHES, "result", result);
         self.fetched.notify_waiters();
         self.wanted.notify_one(); // the next due time has changed
     }

@@ -6,6 +6,7 @@
 use crate::IntegratorStatus;
 use crate::hub::Hub;
 use crate::limits::{MAX_WAKES, PARTNER_TIMEOUT, PUSH_BACKOFF, PUSH_BACKOFF_MAX, PUSH_CALLS, PUSH_QUIET, PUSH_TRIES};
+use crate::metrics::{PUSHES, count};
 use crate::partners::Partners;
 use crate::rng;
 use crate::store::{Kind, Store};
@@ -36,6 +37,17 @@ enum Answer {
     Gone,
     Refused(StatusCode),
     Later,
+}
+
+impl Answer {
+    const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Gone => "gone",
+            Self::Refused(_) => "refused",
+            Self::Later => "later",
+        }
+    }
 }
 
 impl Push {
@@ -152,12 +164,14 @@ impl Push {
             .json(&serde_json::json!({ "to": visible_id.as_str() }))
             .send()
             .await;
-        Some(match sent.map(|answer| answer.status()) {
+        let answer = match sent.map(|answer| answer.status()) {
             Ok(status) if status.is_success() => Answer::Taken,
             Ok(StatusCode::GONE) => Answer::Gone,
             Ok(status) if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => Answer::Later,
             Ok(status) => Answer::Refused(status),
             Err(_) => Answer::Later,
-        })
+        };
+        count(PUSHES, "outcome", answer.as_str());
+        Some(answer)
     }
 }

@@ -3,6 +3,7 @@
 use crate::hub::{Ending, Hub};
 use crate::keys::{CHAIN_RENEW, Keys, rotate_bearer};
 use crate::limits::{DRAIN_DEADLINE, MEDIA_KEEP, ROTATE_LOOK, SWEEP_EVERY};
+use crate::metrics::{KEY_CHANGES, METRICS};
 use crate::partners::Partners;
 use crate::site::Site;
 use crate::store::Store;
@@ -10,14 +11,17 @@ use crate::{Clock, Config, Error, LocationPolicy, conn, http};
 use comity_core::Timestamp;
 use comity_identity::{BearerIssuer, WHATSAPP};
 use comity_noise::PublicKey;
+use comity_server::{HttpLimits, Listener, Metrics, Readiness, describe, observe, ops_router, with_fallbacks};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// What a gatekeeper runs with beside its configuration.
 #[derive(Clone, Default)]
@@ -39,7 +43,10 @@ impl std::fmt::Debug for Options {
 pub struct Gatekeeper {
     chat_addr: SocketAddr,
     http_addr: SocketAddr,
+    http_scheme: &'static str,
+    ops_addr: Option<SocketAddr>,
     root: PublicKey,
+    stop: CancellationToken,
     drain: watch::Sender<bool>,
     serving: Vec<JoinHandle<()>>,
     background: Vec<JoinHandle<()>>,
@@ -59,34 +66,48 @@ impl Gatekeeper {
         let (lock, keys, store) =
             tokio::task::spawn_blocking(move || open(&dir, now)).await.map_err(|_| Error::Internal("start"))??;
         let chat = bind(config.listen_chat).await?;
-        let http = bind(config.listen_http).await?;
+        let http = Listener::bind(config.listen_http, config.tls()?, HttpLimits::default()).await?;
+        let ops = match config.listen_ops {
+            Some(address) => Some(Listener::bind(address, None, HttpLimits::default()).await?),
+            None => None,
+        };
         let chat_addr = chat.local_addr().map_err(Error::io("listener"))?;
-        let http_addr = http.local_addr().map_err(Error::io("listener"))?;
+        let (http_addr, http_scheme) = (http.local_addr(), http.scheme());
+        let ops_addr = ops.as_ref().map(Listener::local_addr);
 
         let hub = Arc::new(Hub::default());
         let partners =
             Arc::new(Partners::new(&config, BearerIssuer::new(WHATSAPP, keys.bearer.clone()), clock.clone())?);
-        let public_http = config.public_http.clone().unwrap_or_else(|| format!("http://{http_addr}"));
+        let public_http = config.public_http.clone().unwrap_or_else(|| format!("{http_scheme}://{http_addr}"));
         let root = keys.root.public();
+        let admin_token = config.admin_token()?;
         let configured = config.location.policy()?;
         let policy = options.location_policy.or(configured);
         let (drain, draining) = watch::channel(false);
-        let site = Site::new(config, clock, store, hub, partners, &keys, public_http, policy, draining.clone());
+        let site =
+            Site::new(config, admin_token, clock, store, hub, partners, &keys, public_http, policy, draining.clone());
         let site = Arc::new(site);
 
-        let mut http_draining = draining.clone();
-        let app = http::router(Arc::clone(&site)).into_make_service_with_connect_info::<SocketAddr>();
-        let http = axum::serve(http, app).with_graceful_shutdown(async move {
-            let _sender_gone_is_the_same = http_draining.wait_for(|draining| *draining).await;
-        });
-        let serving = vec![
+        let metrics = Metrics::install();
+        describe(METRICS);
+        let ready = {
+            let (partners, draining) = (Arc::clone(&site.partners), draining.clone());
+            move || {
+                let keys = partners.ready();
+                Readiness::new(keys && !*draining.borrow()).with("integrator_keys", keys)
+            }
+        };
+        let stop = CancellationToken::new();
+        let here = ops.is_none().then(|| metrics.clone());
+        let app = observe(with_fallbacks(http::router(Arc::clone(&site)).merge(ops_router(ready.clone(), here))));
+        let mut serving = vec![
             tokio::spawn(conn::serve(Arc::clone(&site), chat, draining)),
-            tokio::spawn(async move {
-                if let Err(error) = http.await {
-                    tracing::error!(%error, "http");
-                }
-            }),
+            tokio::spawn(http.serve(app, stop.clone())),
         ];
+        if let Some(ops) = ops {
+            let app = with_fallbacks(ops_router(ready, Some(metrics)));
+            serving.push(tokio::spawn(ops.serve(app, stop.clone())));
+        }
         let background = vec![
             tokio::spawn(Arc::clone(&site.partners).keep_keys_fresh()),
             tokio::spawn(sweep(Arc::clone(&site))),
@@ -96,7 +117,7 @@ impl Gatekeeper {
         for account in site.store.to_wake().await? {
             site.push.wake(&account);
         }
-        Ok(Self { chat_addr, http_addr, root, drain, serving, background, _lock: lock })
+        Ok(Self { chat_addr, http_addr, http_scheme, ops_addr, root, drain, stop, serving, background, _lock: lock })
     }
 
     /// Where chat connections are taken.
@@ -109,6 +130,16 @@ impl Gatekeeper {
         self.http_addr
     }
 
+    /// `https` with a certificate, else `http`.
+    pub const fn http_scheme(&self) -> &'static str {
+        self.http_scheme
+    }
+
+    /// Where probes and metrics are served, if they have an address of their own.
+    pub const fn ops_addr(&self) -> Option<SocketAddr> {
+        self.ops_addr
+    }
+
     /// The root of its certificates: what clients trust.
     pub const fn root(&self) -> PublicKey {
         self.root
@@ -117,9 +148,10 @@ impl Gatekeeper {
     /// Stops: takes nothing new, answers what was taken, tells the clients, waits for them a short while.
     pub async fn shutdown(mut self) {
         let _nobody_listens = self.drain.send(true);
+        self.stop.cancel();
         for task in self.serving.drain(..) {
             let abort = task.abort_handle();
-            if timeout(DRAIN_DEADLINE, task).await.is_err() {
+            if timeout(DRAIN_DEADLINE + Duration::from_secs(1), task).await.is_err() {
                 abort.abort();
             }
         }
@@ -201,6 +233,7 @@ async fn rotate_keys(site: Arc<Site>) {
         match tokio::task::spawn_blocking(move || rotate_bearer(&dir, &ring, now)).await {
             Ok(Ok(Some(keys))) => {
                 tracing::info!(?keys, "bearer keys rotated");
+                metrics::counter!(KEY_CHANGES).increment(1);
                 site.partners.set_own_keys(keys);
             }
             Ok(Ok(None)) => {}

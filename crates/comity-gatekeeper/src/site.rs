@@ -7,7 +7,7 @@ use crate::limits::{MAX_ONE_TIME_PER_PAIR_AND_DAY, MAX_PAIRS, MEDIA_AUTH_TTL, ME
 use crate::partners::Partners;
 use crate::push::Push;
 use crate::store::Store;
-use crate::{Clock, Config, Location, LocationPolicy};
+use crate::{AdminToken, Clock, Config, Location, LocationPolicy};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use comity_core::{IntegratorId, Jid, Secret, Timestamp, UserVisibleId};
@@ -25,6 +25,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Site {
     pub(crate) config: Config,
+    pub(crate) admin_token: Option<AdminToken>,
     pub(crate) clock: Clock,
     pub(crate) store: Store,
     pub(crate) hub: Arc<Hub>,
@@ -46,6 +47,7 @@ impl Site {
     #[expect(clippy::too_many_arguments, reason = "called once")]
     pub(crate) fn new(
         config: Config,
+        admin_token: Option<AdminToken>,
         clock: Clock,
         store: Store,
         hub: Arc<Hub>,
@@ -66,6 +68,7 @@ impl Site {
             enlist_by_integrator: Buckets::new(MINUTE),
             handed_out: PairCounter::default(),
             config,
+            admin_token,
             clock,
             store,
             hub,

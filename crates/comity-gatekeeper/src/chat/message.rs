@@ -4,6 +4,7 @@
 use super::stanza::{account_of, ack, frame, nack, peer, queue_id};
 use super::{Done, Reply, Session, failed};
 use crate::IntegratorStatus;
+use crate::metrics::{MESSAGES, count};
 use crate::store::{Class, Mail, Outcome};
 use comity_core::Jid;
 use comity_xmpp::Node;
@@ -43,7 +44,9 @@ pub(super) async fn handle(session: &Session, node: Node) -> Reply {
     let stored = session.site.store.send(&session.user, mail, now).await;
     let site = Arc::clone(&session.site);
     Reply::Later(Box::pin(async move {
-        match stored.await {
+        let outcome = stored.await;
+        count(MESSAGES, "outcome", outcome.as_ref().map_or("failed", |outcome| outcome.as_str()));
+        match outcome {
             Ok(Outcome::Stored { wakeable }) => {
                 if !site.hub.nudge(&to) && wakeable {
                     site.push.wake(&to);

@@ -6,6 +6,7 @@ mod wire;
 
 use crate::chat::{LogIn, Refusal, Session, authenticate};
 use crate::limits::{DRAIN_DEADLINE, FIRST_FRAME_DEADLINE, MAX_CONNECTIONS};
+use crate::metrics::{CONNECTIONS, Counted, LOG_INS, count};
 use crate::rng::os_rng;
 use crate::site::Site;
 use crate::store::Use;
@@ -43,7 +44,9 @@ pub(crate) async fn serve(site: Arc<Site>, listener: TcpListener, mut drain: wat
             continue; // over the bound: closed unread
         };
         let (site, drain) = (Arc::clone(&site), drain.clone());
+        let open = Counted::new(CONNECTIONS);
         tokio::spawn(async move {
+            let _open = open;
             if let Err(over) = connection(site, stream, from, drain).await {
                 tracing::debug!(%over, "connection over");
             }
@@ -93,6 +96,7 @@ struct Peer {
 }
 
 async fn refuse(refusal: Refusal, writer: &mut Writer) -> Result<(), Over> {
+    count(LOG_INS, "result", refusal.0.to_string());
     tracing::info!(reason = refusal.0, "log-in refused");
     writer.node(&refusal.into_node()).await?;
     writer.flush().await
@@ -153,5 +157,6 @@ async fn begin(
         peer.writer.node(&success).await?;
         peer.writer.flush().await?;
     }
+    count(LOG_INS, "result", "ok");
     Live::new(Session { site, user }, peer, port).run(first, drain).await
 }

@@ -26,7 +26,7 @@ pub(super) struct Native {
 
 #[expect(clippy::result_large_err, reason = "an answer")]
 fn authorize(site: &Site, headers: &HeaderMap) -> Result<(), Response> {
-    let Some(expected) = &site.config.admin_token else {
+    let Some(expected) = &site.admin_token else {
         return Err(problem(StatusCode::NOT_FOUND, "no administration"));
     };
     if !bearer(headers).is_some_and(|token| expected.matches(token)) {

@@ -5,6 +5,7 @@ use crate::chat::notice;
 use crate::hub::Ending;
 use crate::limits::NUMBER_CANDIDATES;
 use crate::location::subscriber;
+use crate::metrics::{ENLISTMENTS, count};
 use crate::rng::os_rng;
 use crate::site::Site;
 use crate::store::{Enlisted, Enlistment, SignedKey, Use};
@@ -12,7 +13,7 @@ use crate::{INTEROP_VERSION, IntegratorStatus, Location};
 use axum::Json;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{ConnectInfo, Form, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,6 +21,7 @@ use comity_core::{Jid, Redacted, UserNumber};
 use comity_identity::Error as TokenError;
 use comity_identity::limits::TOKEN_LIFETIME;
 use comity_noise::{PublicKey, xeddsa};
+use comity_server::Problem;
 use serde::Deserialize;
 use serde_json::json;
 use std::net::SocketAddr;
@@ -59,9 +61,9 @@ enum Refusal {
     Unavailable,
 }
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let reason = match self {
+impl Refusal {
+    const fn reason(self) -> &'static str {
+        match self {
             Self::BadRequest => "bad_request",
             Self::BadIntegrator => "bad_integrator",
             Self::BadToken => "bad_token",
@@ -72,15 +74,26 @@ impl IntoResponse for Refusal {
             Self::BadVersion => "bad_version",
             Self::Location => "location",
             Self::Blocked => "blocked",
-            Self::RateLimited(retry_after) => {
-                return Json(json!({ "reason": "rate_limited", "retry_after": retry_after, "status": "fail" }))
-                    .into_response();
+            Self::RateLimited(_) => "rate_limited",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let reason = self.reason();
+        match self {
+            Self::RateLimited(wait) => {
+                Json(json!({ "reason": reason, "retry_after": wait, "status": "fail" })).into_response()
             }
             Self::Unavailable => {
-                return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")]).into_response();
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the integrator's key set or the store is not at hand")
+                    .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
+                    .into_response()
             }
-        };
-        Json(json!({ "reason": reason, "status": "fail" })).into_response()
+            _ => Json(json!({ "reason": reason, "status": "fail" })).into_response(),
+        }
     }
 }
 
@@ -146,10 +159,12 @@ pub(super) async fn enlist(
 ) -> Response {
     match admit(&site, from, form).await {
         Ok(account) => {
+            count(ENLISTMENTS, "result", "ok");
             tracing::info!(account = %Redacted(&account), "enlisted");
             Json(json!({ "login": account.to_string(), "status": "ok" })).into_response()
         }
         Err(refusal) => {
+            count(ENLISTMENTS, "result", refusal.reason());
             tracing::info!(?refusal, "enlistment refused");
             refusal.into_response()
         }
@@ -162,14 +177,16 @@ async fn admit(site: &Site, from: SocketAddr, form: Result<Form<Request>, FormRe
     site.enlist_by_address.take(subscriber(from.ip()), site.config.enlist_per_minute, now).map_err(limited)?;
     let Form(request) = form.map_err(|_| Refusal::BadRequest)?;
     let fields = request.check()?;
-    let (partner, token) =
-        site.partners.verify(&request.token, &fields.authkey).await.map_err(|error| match error {
+    let (partner, token) = site.partners.verify(&request.token, &fields.authkey).await.map_err(|error| {
+        tracing::info!(%error, "enlistment: token refused");
+        match error {
             TokenError::UnknownIssuer => Refusal::BadIntegrator,
             TokenError::Expired => Refusal::TokenExpired,
             TokenError::WrongKeyBinding => Refusal::IdMismatch,
             TokenError::NoKeys => Refusal::Unavailable,
             _ => Refusal::BadToken,
-        })?;
+        }
+    })?;
     if partner.config.status == IntegratorStatus::Suspended {
         return Err(Refusal::Blocked);
     }

@@ -6,6 +6,7 @@ use crate::limits::{MAX_MEDIA, MEDIA_IDLE, MEDIA_TOTAL};
 use crate::site::Site;
 use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -59,7 +60,10 @@ where
 
 /// `GET /interop/whatsapp/download/{integrator}/{storage_reference}/`: fetches from the partner's media host and passes
 /// the bytes on as they come. The address is made of the integrator's configuration and the reference alone.
-pub(super) async fn relay(State(site): Ctx, Path((integrator, reference)): Path<(u16, String)>) -> Response {
+pub(super) async fn relay(State(site): Ctx, path: Result<Path<(u16, String)>, PathRejection>) -> Response {
+    let Ok(Path((integrator, reference))) = path else {
+        return problem(StatusCode::NOT_FOUND, "no such integrator");
+    };
     if !is_reference(&reference) {
         return problem(StatusCode::BAD_REQUEST, "not a storage reference");
     }
@@ -120,14 +124,16 @@ const KINDS: &[&str] = &["image", "sticker", "video", "gif", "audio", "ptt", "do
 /// `POST /mms/{type}/{token}`: takes a native user's encrypted file; its SHA-256 must be the token.
 pub(super) async fn upload(
     State(site): Ctx,
-    Path((kind, token)): Path<(String, String)>,
-    Query(query): Query<UploadQuery>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    query: Result<Query<UploadQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
+    let Ok(Path((kind, token))) = path else { return problem(StatusCode::NOT_FOUND, "no such media type") };
     if !KINDS.contains(&kind.as_str()) {
         return problem(StatusCode::NOT_FOUND, "no such media type");
     }
+    let Ok(Query(query)) = query else { return problem(StatusCode::BAD_REQUEST, "not a query") };
     if !site.media_auth.verify(&query.auth, site.clock.now()) {
         return problem(StatusCode::UNAUTHORIZED, "auth is missing, wrong or expired");
     }
@@ -191,7 +197,8 @@ async fn store_body(site: &Site, body: impl Stream<Item = io::Result<Bytes>>, ha
 }
 
 /// `GET /v/t/{reference}`: a native user's file. The query is ignored.
-pub(super) async fn download(State(site): Ctx, Path(reference): Path<String>) -> Response {
+pub(super) async fn download(State(site): Ctx, path: Result<Path<String>, PathRejection>) -> Response {
+    let Ok(Path(reference)) = path else { return problem(StatusCode::NOT_FOUND, "no such file") };
     if !is_reference(&reference) {
         return problem(StatusCode::NOT_FOUND, "no such file");
     }

@@ -1,4 +1,4 @@
-//! The HTTP listener: enlistment, keys, media, administration, probes.
+//! The HTTP listener: enlistment, keys, media, administration.
 
 mod admin;
 mod enlist;
@@ -13,6 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use comity_identity::JWKS_CACHE_CONTROL;
+use comity_server::Problem;
 use std::sync::Arc;
 
 pub(crate) use admin::phone_account;
@@ -21,7 +22,7 @@ pub(crate) use enlist::signed_by;
 
 type Ctx = State<Arc<Site>>;
 
-/// All routes.
+/// All routes but probes and metrics.
 pub(crate) fn router(site: Arc<Site>) -> Router {
     use crate::limits::{MAX_ADMIN_BODY, MAX_ENLIST_BODY};
     let media = Router::new()
@@ -33,8 +34,6 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .route("/.well-known/jwks", get(jwks))
         .route("/admin/native", post(admin::native).layer(DefaultBodyLimit::max(MAX_ADMIN_BODY)))
         .route("/admin/block", post(admin::block).layer(DefaultBodyLimit::max(MAX_ADMIN_BODY)))
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz))
         .layer(axum::middleware::from_fn(deadline));
     media.merge(rest).with_state(site)
 }
@@ -50,18 +49,9 @@ async fn jwks(State(site): Ctx) -> Response {
     (headers, site.partners.own_jwks()).into_response()
 }
 
-async fn readyz(State(site): Ctx) -> Response {
-    if site.partners.ready() {
-        "ok\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "an integrator's key set is missing\n").into_response()
-    }
-}
-
-/// An RFC 9457 problem document.
-fn problem(status: StatusCode, title: &str) -> Response {
-    let body = serde_json::json!({ "title": title, "status": status.as_u16() }).to_string();
-    (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+/// An error answer.
+fn problem(status: StatusCode, detail: &'static str) -> Response {
+    Problem::new(status, detail).into_response()
 }
 
 /// The bearer token of a request.

@@ -67,6 +67,19 @@ pub(crate) enum Outcome {
     Full,
 }
 
+impl Outcome {
+    /// The metric's word.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored { .. } => "stored",
+            Self::Dropped => "dropped",
+            Self::NotOptedIn => "not_opted_in",
+            Self::Unknown => "unknown",
+            Self::Full => "full",
+        }
+    }
+}
+
 /// A queued stanza.
 pub(crate) struct Queued {
     pub(crate) seq: i64,

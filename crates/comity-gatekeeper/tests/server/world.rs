@@ -129,7 +129,7 @@ impl World {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.server().http_addr())
+        format!("{}://{}", self.server().http_scheme(), self.server().http_addr())
     }
 
     /// A partner user's credentials, not yet enlisted.
