@@ -14,6 +14,6 @@ pub use error::ErrorKind;
 pub use ids::{IdError, IntegratorId, MessageId, UserNumber, UserVisibleId};
 pub use jid::{Jid, PartnerUser, Server};
 pub use rand_core::CryptoRng;
-pub use secret::{Redacted, Secret};
+pub use secret::{Redacted, Secret, Wipe};
 pub use store::{Batch, Change, Record, RecordKey, RecordKind, Revision, Store, StoreError};
 pub use time::Timestamp;

@@ -4,11 +4,45 @@ use core::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// Secret bytes: zeroized on drop, compared in constant time, silent in `Debug`.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct Secret<T: Zeroize>(T);
+/// What a [`Secret`] may hold. As `Zeroize`, but a vector is wiped as a whole and not byte after byte: records of many
+/// kilobytes are wiped with each message.
+pub trait Wipe {
+    /// Overwrites the value with zeros.
+    fn wipe(&mut self);
+}
 
-impl<T: Zeroize> Secret<T> {
+impl Wipe for Vec<u8> {
+    fn wipe(&mut self) {
+        self.clear();
+        self.spare_capacity_mut().zeroize();
+    }
+}
+
+impl Wipe for String {
+    fn wipe(&mut self) {
+        core::mem::take(self).into_bytes().wipe();
+    }
+}
+
+impl<const N: usize> Wipe for [u8; N] {
+    fn wipe(&mut self) {
+        self.zeroize();
+    }
+}
+
+/// Secret bytes: wiped on drop, compared in constant time, silent in `Debug`.
+#[derive(Clone)]
+pub struct Secret<T: Wipe>(T);
+
+impl<T: Wipe> Drop for Secret<T> {
+    fn drop(&mut self) {
+        self.0.wipe();
+    }
+}
+
+impl<T: Wipe> ZeroizeOnDrop for Secret<T> {}
+
+impl<T: Wipe> Secret<T> {
     /// Wraps a secret value.
     pub const fn new(value: T) -> Self {
         Self(value)
@@ -20,15 +54,15 @@ impl<T: Zeroize> Secret<T> {
     }
 }
 
-impl<T: Zeroize + AsRef<[u8]>> PartialEq for Secret<T> {
+impl<T: Wipe + AsRef<[u8]>> PartialEq for Secret<T> {
     fn eq(&self, other: &Self) -> bool {
         self.0.as_ref().ct_eq(other.0.as_ref()).into()
     }
 }
 
-impl<T: Zeroize + AsRef<[u8]>> Eq for Secret<T> {}
+impl<T: Wipe + AsRef<[u8]>> Eq for Secret<T> {}
 
-impl<T: Zeroize> fmt::Debug for Secret<T> {
+impl<T: Wipe> fmt::Debug for Secret<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
     }
@@ -61,5 +95,22 @@ impl<T: fmt::Display> fmt::Display for Redacted<T> {
 impl<T: fmt::Display> fmt::Debug for Redacted<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Wipe as _;
+
+    #[test]
+    #[allow(unsafe_code, reason = "looks at what was wiped")]
+    fn all_that_a_vector_held_is_wiped() {
+        let mut bytes = vec![7; 40];
+        bytes.truncate(30);
+        bytes.wipe();
+        assert!(bytes.is_empty());
+        // SAFETY: 40 bytes were initialised above, and are still this vector's.
+        unsafe { bytes.set_len(40) };
+        assert_eq!(bytes, [0; 40]);
     }
 }

@@ -3,7 +3,7 @@
 use crate::convert::{error, key, pair};
 use async_trait::async_trait;
 use comity_core::CryptoRng;
-use comity_signal::{Context, Error, PreKeys, PublicKey, State};
+use comity_signal::{Context, Error, KeyPair, PreKeys, PublicKey, State};
 use core::cell::Cell;
 use core::convert::Infallible;
 use core::future::Future;
@@ -82,57 +82,56 @@ impl rand_core::TryRng for NoRng {
 
 impl rand_core::TryCryptoRng for NoRng {}
 
-/// The session record of one operation.
-pub(crate) struct Sessions(Option<ls::SessionRecord>);
+/// The session record of one operation. The engine loads it once and stores it once: it is taken out, and kept as bytes.
+pub(crate) struct Sessions {
+    loaded: Cell<Option<ls::SessionRecord>>,
+    stored: Option<(State, Option<Vec<u8>>)>,
+}
 
 impl Sessions {
     pub(crate) fn load(bytes: Option<&[u8]>) -> Result<Self, Error> {
         let record = bytes.map(ls::SessionRecord::deserialize).transpose();
-        Ok(Self(record.map_err(|_| Error::Corrupt("session"))?))
+        Ok(Self { loaded: Cell::new(record.map_err(|_| Error::Corrupt("session"))?), stored: None })
     }
 
-    fn record(&self) -> Result<&ls::SessionRecord, Error> {
-        self.0.as_ref().ok_or(Error::Engine("no session stored"))
+    /// The record that the engine stored, and the identity of its current session: after a decrypt, of the one that opened
+    /// the message.
+    pub(crate) fn finish(self) -> Result<(State, PublicKey), Error> {
+        let (state, identity) = self.stored.ok_or(Error::Engine("no session stored"))?;
+        Ok((state, PublicKey::parse(&identity.ok_or(Error::Corrupt("session"))?)?))
     }
 
-    /// The identity of the current session: after a decrypt, the one that opened the message.
-    pub(crate) fn identity(&self) -> Result<PublicKey, Error> {
-        let bytes = self.record()?.remote_identity_key_bytes().map_err(|_| Error::Corrupt("session"))?;
-        PublicKey::parse(&bytes.ok_or(Error::Corrupt("session"))?)
-    }
-
-    pub(crate) fn archive(&mut self) -> Result<(), Error> {
-        self.0.as_mut().map_or(Ok(()), |record| record.archive_current_state().map_err(error))
-    }
-
-    pub(crate) fn finish(self) -> Result<State, Error> {
-        Ok(Zeroizing::new(self.record()?.serialize().map_err(error)?))
+    /// The record with its current session archived.
+    pub(crate) fn archive(bytes: &[u8]) -> Result<State, Error> {
+        let mut record = ls::SessionRecord::deserialize(bytes).map_err(|_| Error::Corrupt("session"))?;
+        record.archive_current_state().map_err(error)?;
+        Ok(Zeroizing::new(record.serialize().map_err(error)?))
     }
 }
 
 #[async_trait(?Send)]
 impl ls::SessionStore for Sessions {
     async fn load_session(&self, _: &ls::ProtocolAddress) -> EngineResult<Option<ls::SessionRecord>> {
-        Ok(self.0.clone())
+        Ok(self.loaded.take())
     }
 
     async fn store_session(&mut self, _: &ls::ProtocolAddress, record: &ls::SessionRecord) -> EngineResult<()> {
-        self.0 = Some(record.clone());
+        self.stored = Some((Zeroizing::new(record.serialize()?), record.remote_identity_key_bytes()?));
         Ok(())
     }
 }
 
 /// Both identities of one operation. The engine may use no other one for the peer, archived sessions included.
-pub(crate) struct Identity {
-    ours: ls::IdentityKeyPair,
+pub(crate) struct Identity<'a> {
+    ours: &'a KeyPair,
     registration_id: u32,
     theirs: ls::IdentityKey,
 }
 
-impl Identity {
-    pub(crate) fn new(context: &Context<'_>) -> Result<Self, Error> {
+impl<'a> Identity<'a> {
+    pub(crate) fn new(context: &Context<'a>) -> Result<Self, Error> {
         Ok(Self {
-            ours: pair(context.identity)?.into(),
+            ours: context.identity,
             registration_id: context.registration_id,
             theirs: ls::IdentityKey::new(key(&context.peer_identity)?),
         })
@@ -140,9 +139,9 @@ impl Identity {
 }
 
 #[async_trait(?Send)]
-impl ls::IdentityKeyStore for Identity {
+impl ls::IdentityKeyStore for Identity<'_> {
     async fn get_identity_key_pair(&self) -> EngineResult<ls::IdentityKeyPair> {
-        Ok(self.ours)
+        pair(self.ours).map(Into::into).map_err(|_| E::NoKeyTypeIdentifier)
     }
 
     async fn get_local_registration_id(&self) -> EngineResult<u32> {
@@ -310,7 +309,7 @@ mod tests {
     use super::*;
     use comity_core::{RecordKind, Timestamp};
     use comity_signal::suite_tests::{TestRng, talking};
-    use comity_signal::{Address, KeyPair, wire};
+    use comity_signal::{Address, wire};
 
     /// Past the shape check the engine still panics, without any key; it ends here. If this fails on a newer engine
     /// because the error is another, the fault is mended there.

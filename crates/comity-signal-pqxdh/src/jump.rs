@@ -98,9 +98,7 @@ pub(crate) fn check(
         let owner = if at == 0 { record.current.take() } else { Some(record.archived.remove(at - 1)) };
         let mut others = Zeroizing::new(record.encode_to_vec());
         if record.current.is_some() {
-            let mut sessions = Sessions::load(Some(&others))?;
-            sessions.archive()?;
-            others = sessions.finish()?;
+            others = Sessions::archive(&others)?;
         }
         let record = Record { current: owner, archived: Vec::new() };
         return Ok(Some(Owner { record: Zeroizing::new(record.encode_to_vec()), others }));

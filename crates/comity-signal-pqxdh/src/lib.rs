@@ -23,7 +23,9 @@ mod shape;
 
 use bytes::Bytes;
 use comity_core::CryptoRng;
-use comity_signal::{Bundle, Context, EncKind, Error, Initial, Opened, PqKeyPair, PreKeys, Sealed, State, Suite, wire};
+use comity_signal::{
+    Address, Bundle, Context, EncKind, Error, Initial, Opened, PqKeyPair, PreKeys, Sealed, State, Suite, wire,
+};
 use convert::error;
 use engine::{Identity, Keys, Rng, SenderKeys, Sessions, address, guard, run};
 pub use jump::{MAX_SKIPPED, MAX_SKIPPED_IN_ALL};
@@ -76,8 +78,9 @@ impl Suite for Pqxdh {
         true
     }
 
-    fn inspect(&self, kind: EncKind, body: &[u8]) -> Result<Option<Initial>, Error> {
+    fn inspect(&self, peer: &Address, kind: EncKind, body: &[u8]) -> Result<Option<Initial>, Error> {
         let (initial, message) = wire::inspect(VERSION, kind, body)?;
+        message.check_sender(peer)?;
         if let Some(initial) = &initial
             && (initial.pq.is_none() || wire::PreKeyMessage::parse(body)?.pq_ciphertext.is_none())
         {
@@ -105,7 +108,7 @@ impl Suite for Pqxdh {
             let (bundle, address) = (convert::bundle(bundle)?, address()?);
             let now = convert::time(context.now);
             run(ls::process_prekey_bundle(&address, &mut sessions, &mut identity, &bundle, now, &mut Rng(rng)))?;
-            sessions.finish()
+            Ok(sessions.finish()?.0)
         })
     }
 
@@ -127,7 +130,7 @@ impl Suite for Pqxdh {
                 ls::CiphertextMessage::SignalMessage(_) => EncKind::Msg,
                 _ => return Err(Error::Engine("kind of message")),
             };
-            Ok(Sealed { kind, body: Bytes::copy_from_slice(message.serialize()), session: sessions.finish()? })
+            Ok(Sealed { kind, body: Bytes::copy_from_slice(message.serialize()), session: sessions.finish()?.0 })
         })
     }
 
@@ -141,10 +144,7 @@ impl Suite for Pqxdh {
         rng: &mut dyn CryptoRng,
     ) -> Result<Opened, Error> {
         guard(|| {
-            // The caller has inspected it; a panic in the engine is worth the second look.
-            self.inspect(kind, body)?;
             let (initial, inner) = wire::inspect(VERSION, kind, body)?;
-            inner.check_sender(context.peer)?;
             let owner = jump::check(session, initial.as_ref(), &inner)?;
             let message = match kind {
                 EncKind::Pkmsg => ls::CiphertextMessage::PreKeySignalMessage(body.try_into().map_err(error)?),
@@ -167,8 +167,7 @@ impl Suite for Pqxdh {
                 &mut pq,
                 &mut rng,
             ))?;
-            let identity = sessions.identity()?;
-            let session = sessions.finish()?;
+            let (session, identity) = sessions.finish()?;
             Ok(Opened {
                 plaintext: Zeroizing::new(plaintext),
                 identity,
@@ -182,11 +181,7 @@ impl Suite for Pqxdh {
     }
 
     fn archive(&self, session: &[u8]) -> Result<State, Error> {
-        guard(|| {
-            let mut sessions = Sessions::load(Some(session))?;
-            sessions.archive()?;
-            sessions.finish()
-        })
+        guard(|| Sessions::archive(session))
     }
 
     fn generate_pq(&self, rng: &mut dyn CryptoRng) -> Result<Option<PqKeyPair>, Error> {

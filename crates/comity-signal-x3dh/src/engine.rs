@@ -3,14 +3,14 @@
 use crate::convert::{error, key, pair};
 use crate::identity_of;
 use async_trait::async_trait;
-use comity_signal::{Context, Error, PreKeys, PublicKey, State};
+use comity_signal::{Context, Error, KeyPair, PreKeys, PublicKey, State};
 use core::convert::Infallible;
 use core::future::Future;
 use core::pin::pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Poll, Waker};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use wacore_libsignal::crypto::RustCryptoProvider;
 use wacore_libsignal::protocol as ws;
 use wacore_libsignal::protocol::SignalProtocolError as E;
@@ -22,6 +22,10 @@ use zeroize::Zeroizing;
 /// call takes that one chance, so that nobody can put another beneath running sessions.
 static BUILT_IN_CRYPTO: LazyLock<bool> =
     LazyLock::new(|| wacore_libsignal::crypto::set_crypto_provider(RustCryptoProvider).is_ok());
+
+type CheckedOut = (Option<ws::SessionRecord>, Option<ws::SessionCheckoutKey>);
+
+const NOT_STORED: Error = Error::Engine("no session stored");
 
 /// Runs an operation; a panic of the engine ends here, and with it the operation: nothing of its state is kept.
 pub(crate) fn guard<T>(operation: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
@@ -39,74 +43,99 @@ pub(crate) fn run<T>(call: impl Future<Output = EngineResult<T>>) -> Result<T, E
     }
 }
 
-/// The session record of one operation.
-pub(crate) struct Sessions(Option<ws::SessionRecord>);
+/// The session record of one operation. The engine takes it out and puts it back: it is not copied, and what a failed
+/// operation leaves of it goes with the operation.
+pub(crate) struct Sessions(Mutex<Option<ws::SessionRecord>>);
 
 impl Sessions {
     pub(crate) fn load(bytes: Option<&[u8]>) -> Result<Self, Error> {
-        let Some(bytes) = bytes else { return Ok(Self(None)) };
+        let Some(bytes) = bytes else { return Ok(Self(Mutex::default())) };
         let mut record = ws::SessionRecord::deserialize(bytes).map_err(|_| Error::Corrupt("session"))?;
         // Our commits are durable before the wire; a leased record would skip up to 64 counters at each load. One that the
         // engine makes afresh leases, too, but only an encryption reserves, and each begins with a load.
         record.waive_counter_lease();
-        Ok(Self(Some(record)))
+        Ok(Self(Mutex::new(Some(record))))
     }
 
-    fn record(&self) -> Result<&ws::SessionRecord, Error> {
-        self.0.as_ref().ok_or(Error::Engine("no session stored"))
+    fn record(&self) -> MutexGuard<'_, Option<ws::SessionRecord>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The identity of the current session: after a decrypt, the one that opened the message.
     pub(crate) fn identity(&self) -> Result<PublicKey, Error> {
-        identity_of(self.record()?)
+        identity_of(self.record().as_ref().ok_or(NOT_STORED)?)
     }
 
     pub(crate) fn archive(&mut self) -> Result<(), Error> {
-        self.0.as_mut().map_or(Ok(()), |record| record.archive_current_state().map_err(error))
+        self.record().as_mut().map_or(Ok(()), |record| record.archive_current_state().map_err(error))
     }
 
     pub(crate) fn finish(self) -> Result<State, Error> {
-        Ok(Zeroizing::new(self.record()?.serialize().map_err(error)?))
+        Ok(Zeroizing::new(self.record().as_ref().ok_or(NOT_STORED)?.serialize().map_err(error)?))
     }
 }
 
 #[async_trait]
 impl SessionStore for Sessions {
     async fn load_session(&self, _: &ws::ProtocolAddress) -> EngineResult<Option<ws::SessionRecord>> {
-        Ok(self.0.clone())
+        Ok(self.record().clone())
+    }
+
+    fn try_load_session_for_update(&self, _: &ws::ProtocolAddress) -> Option<EngineResult<CheckedOut>> {
+        Some(Ok((self.record().take(), None)))
     }
 
     async fn has_session(&self, _: &ws::ProtocolAddress) -> EngineResult<bool> {
-        Ok(self.0.is_some())
+        Ok(self.record().is_some())
     }
 
     async fn store_session(&mut self, _: &ws::ProtocolAddress, record: ws::SessionRecord) -> EngineResult<()> {
-        self.0 = Some(record);
+        *self.record() = Some(record);
         Ok(())
+    }
+
+    fn try_store_session_from_checkout(
+        &mut self,
+        _: &ws::ProtocolAddress,
+        record: ws::SessionRecord,
+        _: Option<ws::SessionCheckoutKey>,
+        _: bool,
+    ) -> ws::SessionCheckoutStoreResult {
+        *self.record() = Some(record);
+        ws::SessionCheckoutStoreResult::Stored
     }
 }
 
 /// Both identities of one operation. The engine may use no other one for the peer, archived sessions included.
-pub(crate) struct Identity {
-    ours: ws::IdentityKeyPair,
+pub(crate) struct Identity<'a> {
+    ours: &'a KeyPair,
     registration_id: u32,
-    theirs: ws::IdentityKey,
+    theirs: PublicKey,
 }
 
-impl Identity {
-    pub(crate) fn new(context: &Context<'_>) -> Result<Self, Error> {
-        Ok(Self {
-            ours: pair(context.identity)?.into(),
-            registration_id: context.registration_id,
-            theirs: ws::IdentityKey::new(key(&context.peer_identity)?),
-        })
+impl<'a> Identity<'a> {
+    pub(crate) const fn new(context: &Context<'a>) -> Self {
+        Self { ours: context.identity, registration_id: context.registration_id, theirs: context.peer_identity }
+    }
+
+    fn is_theirs(&self, identity: &ws::IdentityKey) -> bool {
+        identity.public_key().public_key_bytes() == self.theirs.as_bytes()
+    }
+
+    fn save(&self, address: &ws::ProtocolAddress, identity: &ws::IdentityKey) -> EngineResult<ws::IdentityChange> {
+        // The engine saves the identity of an archived session without asking whether it is trusted.
+        if self.is_theirs(identity) {
+            Ok(ws::IdentityChange::NewOrUnchanged)
+        } else {
+            Err(E::UntrustedIdentity(address.clone()))
+        }
     }
 }
 
 #[async_trait]
-impl ws::IdentityKeyStore for Identity {
+impl ws::IdentityKeyStore for Identity<'_> {
     async fn get_identity_key_pair(&self) -> EngineResult<ws::IdentityKeyPair> {
-        Ok(self.ours.clone())
+        pair(self.ours).map(Into::into).map_err(|_| E::NoKeyTypeIdentifier)
     }
 
     async fn get_local_registration_id(&self) -> EngineResult<u32> {
@@ -118,12 +147,15 @@ impl ws::IdentityKeyStore for Identity {
         address: &ws::ProtocolAddress,
         identity: &ws::IdentityKey,
     ) -> EngineResult<ws::IdentityChange> {
-        // The engine saves the identity of an archived session without asking whether it is trusted.
-        if *identity == self.theirs {
-            Ok(ws::IdentityChange::NewOrUnchanged)
-        } else {
-            Err(E::UntrustedIdentity(address.clone()))
-        }
+        self.save(address, identity)
+    }
+
+    fn try_save_identity(
+        &mut self,
+        address: &ws::ProtocolAddress,
+        identity: &ws::IdentityKey,
+    ) -> Option<EngineResult<ws::IdentityChange>> {
+        Some(self.save(address, identity))
     }
 
     async fn is_trusted_identity(
@@ -132,11 +164,20 @@ impl ws::IdentityKeyStore for Identity {
         identity: &ws::IdentityKey,
         _: ws::Direction,
     ) -> EngineResult<bool> {
-        Ok(*identity == self.theirs)
+        Ok(self.is_theirs(identity))
+    }
+
+    fn try_is_trusted_identity(
+        &self,
+        _: &ws::ProtocolAddress,
+        identity: &ws::IdentityKey,
+        _: ws::Direction,
+    ) -> Option<EngineResult<bool>> {
+        Some(Ok(self.is_theirs(identity)))
     }
 
     async fn get_identity(&self, _: &ws::ProtocolAddress) -> EngineResult<Option<ws::IdentityKey>> {
-        Ok(Some(self.theirs))
+        key(&self.theirs).map(ws::IdentityKey::new).map(Some).map_err(|_| E::NoKeyTypeIdentifier)
     }
 }
 

@@ -16,7 +16,9 @@ mod engine;
 
 use bytes::Bytes;
 use comity_core::CryptoRng;
-use comity_signal::{Bundle, Context, EncKind, Error, Initial, Opened, PreKeys, PublicKey, Sealed, State, Suite, wire};
+use comity_signal::{
+    Address, Bundle, Context, EncKind, Error, Initial, Opened, PreKeys, PublicKey, Sealed, State, Suite, wire,
+};
 use convert::{error, from_key};
 use engine::{Identity, Keys, SenderKeys, Sessions, guard, run};
 use wacore_libsignal::protocol as ws;
@@ -41,8 +43,10 @@ impl Suite for X3dh {
         VERSION
     }
 
-    fn inspect(&self, kind: EncKind, body: &[u8]) -> Result<Option<Initial>, Error> {
-        Ok(wire::inspect(VERSION, kind, body)?.0)
+    fn inspect(&self, peer: &Address, kind: EncKind, body: &[u8]) -> Result<Option<Initial>, Error> {
+        let (initial, message) = wire::inspect(VERSION, kind, body)?;
+        message.check_sender(peer)?;
+        Ok(initial)
     }
 
     fn establish(
@@ -54,7 +58,7 @@ impl Suite for X3dh {
     ) -> Result<State, Error> {
         guard(|| {
             let mut sessions = Sessions::load(session)?;
-            let mut identity = Identity::new(context)?;
+            let mut identity = Identity::new(context);
             let bundle = convert::bundle(bundle)?;
             let mut rng = rng;
             run(async {
@@ -81,7 +85,7 @@ impl Suite for X3dh {
     ) -> Result<Sealed, Error> {
         guard(|| {
             let mut sessions = Sessions::load(Some(session))?;
-            let mut identity = Identity::new(context)?;
+            let mut identity = Identity::new(context);
             let message = run(async { ws::message_encrypt(plaintext, &inside(), &mut sessions, &mut identity).await })?;
             let kind = match message {
                 ws::CiphertextMessage::PreKeySignalMessage(_) => EncKind::Pkmsg,
@@ -102,14 +106,13 @@ impl Suite for X3dh {
         rng: &mut dyn CryptoRng,
     ) -> Result<Opened, Error> {
         guard(|| {
-            wire::inspect(VERSION, kind, body)?.1.check_sender(context.peer)?;
             let message = match kind {
                 EncKind::Pkmsg => ws::CiphertextMessage::PreKeySignalMessage(body.try_into().map_err(error)?),
                 EncKind::Msg => ws::CiphertextMessage::SignalMessage(body.try_into().map_err(error)?),
                 EncKind::Skmsg => return Err(Error::Misuse("a skmsg is for group_decrypt")),
             };
             let mut sessions = Sessions::load(session)?;
-            let mut identity = Identity::new(context)?;
+            let mut identity = Identity::new(context);
             let signed = Keys::new(keys)?;
             let mut one_time = signed.clone();
             let mut rng = rng;

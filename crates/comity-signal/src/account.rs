@@ -26,6 +26,22 @@ struct Held {
     made: Timestamp,
 }
 
+/// As much of the account as an operation with a peer needs.
+pub(crate) struct Us {
+    pub(crate) identity: KeyPair,
+    pub(crate) registration_id: u32,
+    pub(crate) has_pq: bool,
+}
+
+impl Us {
+    pub(crate) fn load(records: &Records) -> Result<Self, Error> {
+        let mut r = Reader::new(records.account()?.value.as_ref().ok_or(Error::NoAccount)?.expose(), LAYOUT)?;
+        let (identity, registration_id) = (read_pair(&mut r)?, r.u32()?);
+        let _next_ids: [u8; 12] = r.array()?;
+        Ok(Self { identity, registration_id, has_pq: r.u32()? != 0 })
+    }
+}
+
 /// The account, as stored.
 #[derive(Clone, Debug)]
 pub struct Account {
@@ -157,11 +173,6 @@ impl Account {
     /// The identity public key.
     pub const fn identity(&self) -> PublicKey {
         self.identity.public()
-    }
-
-    /// The identity key pair.
-    pub(crate) const fn identity_pair(&self) -> &KeyPair {
-        &self.identity
     }
 
     /// The registration id.
@@ -379,7 +390,7 @@ fn sign_pre_key(identity: &KeyPair, id: u32, pair: &KeyPair, rng: &mut dyn Crypt
 }
 
 fn read_public(r: &mut Reader<'_>) -> Result<PublicKey, Error> {
-    PublicKey::new(r.array()?).map_err(|_| Error::Corrupt("stored public key"))
+    r.array().map(PublicKey::stored)
 }
 
 fn read_pair(r: &mut Reader<'_>) -> Result<KeyPair, Error> {

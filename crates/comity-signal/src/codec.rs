@@ -66,8 +66,18 @@ impl<'a> Reader<'a> {
 pub(crate) struct Writer(Vec<u8>);
 
 impl Writer {
+    /// What [`Writer::bytes`] writes beyond them.
+    pub(crate) const BYTES_OVERHEAD: usize = 4;
+
     pub(crate) fn new(version: u8) -> Self {
         Self(vec![version])
+    }
+
+    /// With room for `len` bytes more and a count of them: secrets are not left behind by a growing vector.
+    pub(crate) fn with_room(version: u8, len: usize) -> Self {
+        let mut out = Vec::with_capacity(1 + 1 + len + CHECKSUM_LEN);
+        out.push(version);
+        Self(out)
     }
 
     pub(crate) fn raw(mut self, bytes: &[u8]) -> Self {

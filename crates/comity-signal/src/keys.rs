@@ -65,6 +65,11 @@ impl PublicKey {
         Ok(Self(bytes))
     }
 
+    /// From a record of ours, which holds none that was not checked before.
+    pub(crate) const fn stored(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// From 32 raw bytes, or 33 with the type byte 5 before them.
     ///
     /// # Errors

@@ -2,21 +2,34 @@
 
 use crate::{Address, Error};
 use comity_core::{Batch, Record, RecordKey, RecordKind, Revision};
-use std::collections::BTreeMap;
 
-/// Loaded records by key; a record that does not exist is there with value `None`.
+/// Loaded records, in order of their keys; a record that does not exist is there with value `None`.
 #[derive(Clone, Debug, Default)]
-pub struct Records(BTreeMap<RecordKey, Record>);
+pub struct Records(Vec<Record>);
 
 impl Records {
     /// No records.
     pub const fn new() -> Self {
-        Self(BTreeMap::new())
+        Self(Vec::new())
     }
 
-    /// Adds a record as loaded.
+    fn find(&self, kind: RecordKind, id: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|record| record.key.kind.cmp(&kind).then_with(|| (*record.key.id).cmp(id)))
+    }
+
+    /// Adds a record as loaded, in place of the one there was.
     pub fn insert(&mut self, record: Record) {
-        self.0.insert(record.key.clone(), record);
+        let (Ok(at) | Err(at)) = self.find(record.key.kind, &record.key.id);
+        match self.0.get_mut(at).filter(|found| found.key == record.key) {
+            Some(found) => *found = record,
+            None => self.0.insert(at, record),
+        }
+    }
+
+    /// The account record.
+    pub(crate) fn account(&self) -> Result<&Record, Error> {
+        let at = self.find(ACCOUNT.0, ACCOUNT.1).map_err(|_| Error::NotLoaded)?;
+        self.0.get(at).ok_or(Error::NotLoaded)
     }
 
     /// The record of `key`.
@@ -24,7 +37,8 @@ impl Records {
     /// # Errors
     /// [`Error::NotLoaded`] if the caller did not hand it in.
     pub fn get(&self, key: &RecordKey) -> Result<&Record, Error> {
-        self.0.get(key).ok_or(Error::NotLoaded)
+        let at = self.find(key.kind, &key.id).map_err(|_| Error::NotLoaded)?;
+        self.0.get(at).ok_or(Error::NotLoaded)
     }
 
     /// The bytes of `key`'s record, if it exists.
@@ -39,9 +53,9 @@ impl Records {
     /// so that the [`merge`] of both batches commits, or conflicts, as one.
     pub fn apply(&mut self, batch: &Batch) {
         for change in &batch.changes {
-            let revision = match self.0.get(&change.key) {
-                Some(record) => record.revision,
-                None => change.expected.unwrap_or(Revision::ABSENT),
+            let revision = match self.get(&change.key) {
+                Ok(record) => record.revision,
+                Err(_) => change.expected.unwrap_or(Revision::ABSENT),
             };
             self.insert(Record { key: change.key.clone(), revision, value: change.value.clone() });
         }
@@ -50,7 +64,9 @@ impl Records {
 
 impl FromIterator<Record> for Records {
     fn from_iter<I: IntoIterator<Item = Record>>(records: I) -> Self {
-        Self(records.into_iter().map(|record| (record.key.clone(), record)).collect())
+        let mut out = Self::new();
+        records.into_iter().for_each(|record| out.insert(record));
+        out
     }
 }
 
@@ -66,9 +82,11 @@ pub fn merge(first: Batch, second: Batch) -> Batch {
     out
 }
 
+const ACCOUNT: (RecordKind, &str) = (RecordKind::Account, "self");
+
 /// The account's key.
 pub fn account_key() -> RecordKey {
-    RecordKey::new(RecordKind::Account, "self")
+    RecordKey { kind: ACCOUNT.0, id: ACCOUNT.1.into() }
 }
 
 /// A key by `peer`, in the form that the address prints as: each operation makes several.

@@ -3,7 +3,7 @@
 //! Each operation takes the records it names and gives its output **and** one batch. The output must not reach the wire
 //! or the application before the batch is durable. An operation that fails gives no batch.
 
-use crate::account::{Account, StoredPq, StoredSigned, decode_pair, pre_key_keys};
+use crate::account::{StoredPq, StoredSigned, Us, decode_pair, pre_key_keys};
 use crate::codec::{Reader, Writer};
 use crate::keys::PublicKey;
 use crate::limits::{MAX_CIPHERTEXT_LEN, MAX_PLAINTEXT_LEN};
@@ -13,7 +13,7 @@ use crate::records::{
 use crate::suite::{Context, EncKind, Initial, PreKeys, State, Suite, Suites};
 use crate::{Address, Bundle, Error};
 use bytes::Bytes;
-use comity_core::{Batch, RecordKey, Timestamp};
+use comity_core::{Batch, Record, RecordKey, Timestamp};
 use core::fmt;
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
@@ -107,40 +107,49 @@ impl core::ops::Deref for Held<'_> {
 }
 
 /// The sessions with one peer: at most one engine state per message version, the highest first.
-#[derive(Default)]
-struct Sessions<'a>(Vec<(u8, Held<'a>)>);
+struct Sessions<'a> {
+    read: &'a Record,
+    states: Vec<(u8, Held<'a>)>,
+}
 
 impl<'a> Sessions<'a> {
     fn load(records: &'a Records, peer: &Address) -> Result<Self, Error> {
-        let Some(bytes) = records.value(&session_key(peer))? else { return Ok(Self::default()) };
-        let mut r = Reader::new(bytes, LAYOUT)?;
+        let read = records.get(&session_key(peer))?;
+        let Some(bytes) = &read.value else { return Ok(Self { read, states: Vec::new() }) };
+        let mut r = Reader::new(bytes.expose(), LAYOUT)?;
         let n = r.u8()?;
-        let all = (0..n).map(|_| Ok((r.u8()?, Held::Stored(r.bytes()?)))).collect::<Result<_, Error>>()?;
+        let states = (0..n).map(|_| Ok((r.u8()?, Held::Stored(r.bytes()?)))).collect::<Result<_, Error>>()?;
         r.end()?;
-        Ok(Self(all))
+        Ok(Self { read, states })
     }
 
     fn get(&self, version: u8) -> Option<&[u8]> {
-        self.0.iter().find(|(v, _)| *v == version).map(|(_, state)| &**state)
+        self.states.iter().find(|(v, _)| *v == version).map(|(_, state)| &**state)
     }
 
     fn set(&mut self, version: u8, state: State) {
-        self.0.retain(|(v, _)| *v != version);
-        self.0.push((version, Held::New(state)));
-        self.0.sort_by_key(|(v, _)| core::cmp::Reverse(*v));
+        self.keep_only(|v| v != version);
+        self.states.push((version, Held::New(state)));
+        self.states.sort_by_key(|(v, _)| core::cmp::Reverse(*v));
     }
 
-    fn store(&self, records: &Records, peer: &Address, batch: &mut Batch) -> Result<(), Error> {
-        let read = records.get(&session_key(peer))?;
-        if self.0.is_empty() {
-            if read.value.is_some() {
-                batch.delete(read);
+    fn keep_only(&mut self, keep: impl Fn(u8) -> bool) {
+        self.states.retain(|(v, _)| keep(*v));
+    }
+
+    fn store(mut self, batch: &mut Batch) {
+        if !self.states.is_empty() {
+            let len = self.states.iter().map(|(_, state)| Writer::BYTES_OVERHEAD + 1 + state.len()).sum();
+            let writer = Writer::with_room(LAYOUT, len).u8(u8::try_from(self.states.len()).unwrap_or(u8::MAX));
+            batch.put(self.read, self.states.iter().fold(writer, |w, (v, state)| w.u8(*v).bytes(state)).finish());
+            for (_, state) in &mut self.states {
+                if let Held::New(state) = state {
+                    state.clear(); // what is not in use is wiped as a whole, what is byte after byte
+                }
             }
-            return Ok(());
+        } else if self.read.value.is_some() {
+            batch.delete(self.read);
         }
-        let writer = Writer::new(LAYOUT).u8(u8::try_from(self.0.len()).unwrap_or(u8::MAX));
-        batch.put(read, self.0.iter().fold(writer, |w, (v, state)| w.u8(*v).bytes(state)).finish());
-        Ok(())
     }
 }
 
@@ -152,41 +161,46 @@ struct Pin {
     version: u8,
 }
 
-impl Pin {
-    fn load(records: &Records, peer: &Address) -> Result<Option<Self>, Error> {
-        let Some(bytes) = records.value(&identity_key(peer))? else { return Ok(None) };
-        let mut r = Reader::new(bytes, LAYOUT)?;
-        let identity = PublicKey::new(r.array()?).map_err(|_| Error::Corrupt("pinned identity"))?;
-        let version = r.u8()?;
+/// The pin as read.
+struct Pinned<'a> {
+    read: &'a Record,
+    pin: Option<Pin>,
+}
+
+impl<'a> Pinned<'a> {
+    fn load(records: &'a Records, peer: &Address) -> Result<Self, Error> {
+        let read = records.get(&identity_key(peer))?;
+        let Some(bytes) = &read.value else { return Ok(Self { read, pin: None }) };
+        let mut r = Reader::new(bytes.expose(), LAYOUT)?;
+        let pin = Pin { identity: PublicKey::stored(r.array()?), version: r.u8()? };
         r.end()?;
-        Ok(Some(Self { identity, version }))
+        Ok(Self { read, pin: Some(pin) })
     }
 
-    fn store(self, before: Option<Self>, records: &Records, peer: &Address, batch: &mut Batch) -> Result<(), Error> {
-        if before != Some(self) {
-            let value = Writer::new(LAYOUT).raw(self.identity.as_bytes()).u8(self.version).finish();
-            batch.put(records.get(&identity_key(peer))?, value);
+    fn store(&self, pin: Pin, batch: &mut Batch) {
+        if self.pin != Some(pin) {
+            batch.put(self.read, Writer::new(LAYOUT).raw(pin.identity.as_bytes()).u8(pin.version).finish());
         }
-        Ok(())
     }
 
     /// The pin after `identity` has spoken `version`, and the change that this is.
     fn next(
-        before: Option<Self>,
+        &self,
         identity: PublicKey,
         version: u8,
         policy: IdentityPolicy,
-    ) -> Result<(Self, Option<IdentityChange>), Error> {
-        match before {
-            None => Ok((Self { identity, version }, None)),
+    ) -> Result<(Pin, Option<IdentityChange>), Error> {
+        let next = Pin { identity, version };
+        match self.pin {
+            None => Ok((next, None)),
             Some(pin) if pin.identity == identity => {
                 if version < pin.version {
                     return Err(Error::Downgrade { had: pin.version, got: version });
                 }
-                Ok((Self { identity, version }, None))
+                Ok((next, None))
             }
             Some(_) if policy == IdentityPolicy::Block => Err(Error::IdentityChanged { identity }),
-            Some(pin) => Ok((Self { identity, version }, Some(IdentityChange { old: pin.identity, new: identity }))),
+            Some(pin) => Ok((next, Some(IdentityChange { old: pin.identity, new: identity }))),
         }
     }
 }
@@ -196,7 +210,7 @@ impl Pin {
 /// # Errors
 /// [`Error::NotLoaded`], [`Error::Corrupt`].
 pub fn pinned_identity(records: &Records, peer: &Address) -> Result<Option<PublicKey>, Error> {
-    Ok(Pin::load(records, peer)?.map(|pin| pin.identity))
+    Ok(Pinned::load(records, peer)?.pin.map(|pin| pin.identity))
 }
 
 /// The records that every operation with `peer` needs: account, pinned identity, session.
@@ -214,11 +228,11 @@ pub fn keys_for_encrypt(peer: &Address) -> Vec<RecordKey> {
 /// # Errors
 /// [`Error::NotLoaded`], [`Error::Corrupt`].
 pub fn has_session(records: &Records, peer: &Address) -> Result<bool, Error> {
-    Ok(!Sessions::load(records, peer)?.0.is_empty())
+    Ok(!Sessions::load(records, peer)?.states.is_empty())
 }
 
-fn context<'a>(account: &'a Account, peer: &'a Address, peer_identity: PublicKey, now: Timestamp) -> Context<'a> {
-    Context { identity: account.identity_pair(), registration_id: account.registration_id(), peer, peer_identity, now }
+fn context<'a>(us: &'a Us, peer: &'a Address, peer_identity: PublicKey, now: Timestamp) -> Context<'a> {
+    Context { identity: &us.identity, registration_id: us.registration_id, peer, peer_identity, now }
 }
 
 /// Builds a session from a fetched bundle, or one of a retry receipt, and archives the session before. Version 4 where
@@ -238,24 +252,27 @@ pub fn establish(
     now: Timestamp,
     rng: &mut dyn CryptoRng,
 ) -> Result<(Established, Batch), Error> {
-    let account = Account::load(records)?;
-    let before = Pin::load(records, peer)?;
+    let us = Us::load(records)?;
+    let before = Pinned::load(records, peer)?;
     let mut sessions = Sessions::load(records, peer)?;
-    bundle.verify()?;
-    let pq = bundle.pq.is_some() && account.pq_last_resort().is_some();
+    bundle.check()?;
+    let pq = bundle.pq.is_some() && us.has_pq;
     let suite = pq.then(|| suites.newest(true)).flatten().or_else(|| suites.newest(false));
     let suite = suite.ok_or(Error::UnsupportedVersion(if bundle.pq.is_some() { 4 } else { 3 }))?;
     let version = suite.version();
-    let (pin, identity_change) = Pin::next(before, bundle.identity, version, policy)?;
-    let context = context(&account, peer, bundle.identity, now);
+    if bundle.pq.is_some() && !suite.post_quantum() {
+        bundle.verify()?; // the suite does not look at that part
+    }
+    let (pin, identity_change) = before.next(bundle.identity, version, policy)?;
+    let context = context(&us, peer, bundle.identity, now);
     let state = suite.establish(&context, sessions.get(version), bundle, rng)?;
     if identity_change.is_some() {
-        sessions.0.retain(|(v, _)| *v == version);
+        sessions.keep_only(|v| v == version);
     }
     sessions.set(version, state);
     let mut batch = Batch::new();
-    sessions.store(records, peer, &mut batch)?;
-    pin.store(before, records, peer, &mut batch)?;
+    sessions.store(&mut batch);
+    before.store(pin, &mut batch);
     Ok((Established { version, identity_change }, batch))
 }
 
@@ -275,20 +292,25 @@ pub fn encrypt(
     if plaintext.len() > MAX_PLAINTEXT_LEN {
         return Err(Error::LimitExceeded("plaintext"));
     }
-    let account = Account::load(records)?;
+    let us = Us::load(records)?;
     let mut sessions = Sessions::load(records, peer)?;
-    let (version, state) = sessions.0.first().ok_or(Error::NoSession)?;
+    let (version, state) = sessions.states.first().ok_or(Error::NoSession)?;
     let version = *version;
-    let pin = Pin::load(records, peer)?.ok_or(Error::Corrupt("session without pinned identity"))?;
-    let sealed = suites.get(version)?.encrypt(&context(&account, peer, pin.identity, now), state, plaintext, rng)?;
+    let pin = Pinned::load(records, peer)?.pin.ok_or(Error::Corrupt("session without pinned identity"))?;
+    let sealed = suites.get(version)?.encrypt(&context(&us, peer, pin.identity, now), state, plaintext, rng)?;
     sessions.set(version, sealed.session);
     let mut batch = Batch::new();
-    sessions.store(records, peer, &mut batch)?;
+    sessions.store(&mut batch);
     Ok((Encrypted { kind: sealed.kind, body: sealed.body, version }, batch))
 }
 
 /// Looks at a body: its suite and what it names.
-fn inspect<'a>(suites: &'a Suites, kind: EncKind, body: &[u8]) -> Result<(&'a dyn Suite, Option<Initial>), Error> {
+fn inspect<'a>(
+    suites: &'a Suites,
+    peer: &Address,
+    kind: EncKind,
+    body: &[u8],
+) -> Result<(&'a dyn Suite, Option<Initial>), Error> {
     if kind == EncKind::Skmsg {
         return Err(Error::Misuse("a skmsg is for group_decrypt"));
     }
@@ -296,7 +318,7 @@ fn inspect<'a>(suites: &'a Suites, kind: EncKind, body: &[u8]) -> Result<(&'a dy
         return Err(Error::LimitExceeded("ciphertext"));
     }
     let suite = suites.of_body(body)?;
-    let initial = suite.inspect(kind, body)?;
+    let initial = suite.inspect(peer, kind, body)?;
     if initial.is_some() != (kind == EncKind::Pkmsg) {
         return Err(Error::Engine("inspect"));
     }
@@ -308,7 +330,7 @@ fn inspect<'a>(suites: &'a Suites, kind: EncKind, body: &[u8]) -> Result<(&'a dy
 /// # Errors
 /// [`Error::Malformed`], [`Error::LowOrderKey`], [`Error::UnsupportedVersion`], [`Error::LimitExceeded`].
 pub fn keys_for_decrypt(suites: &Suites, peer: &Address, kind: EncKind, body: &[u8]) -> Result<Vec<RecordKey>, Error> {
-    let (_, initial) = inspect(suites, kind, body)?;
+    let (_, initial) = inspect(suites, peer, kind, body)?;
     let mut keys = keys_for_peer(peer);
     keys.extend(initial.iter().flat_map(pre_key_keys));
     Ok(keys)
@@ -332,21 +354,21 @@ pub fn decrypt(
     now: Timestamp,
     rng: &mut dyn CryptoRng,
 ) -> Result<(Decrypted, Batch), Error> {
-    let (suite, initial) = inspect(suites, kind, body)?;
+    let (suite, initial) = inspect(suites, peer, kind, body)?;
     let version = suite.version();
-    let account = Account::load(records)?;
-    let before = Pin::load(records, peer)?;
+    let us = Us::load(records)?;
+    let before = Pinned::load(records, peer)?;
     let mut sessions = Sessions::load(records, peer)?;
     let (pin, identity_change) = match &initial {
-        Some(initial) => Pin::next(before, initial.identity, version, policy)?,
+        Some(initial) => before.next(initial.identity, version, policy)?,
         // A version below the pinned one is one that was under way when the session was upgraded.
-        None => (before.ok_or(Error::NoSession)?, None),
+        None => (before.pin.ok_or(Error::NoSession)?, None),
     };
     if initial.is_none() && sessions.get(version).is_none() {
         return Err(Error::NoSession);
     }
     let (keys, mut signed) = load_pre_keys(records, initial.as_ref())?;
-    let context = context(&account, peer, pin.identity, now);
+    let context = context(&us, peer, pin.identity, now);
     let opened = suite.decrypt(&context, sessions.get(version), &keys, kind, body, rng)?;
     if opened.identity != pin.identity {
         return Err(Error::UntrustedIdentity);
@@ -358,11 +380,11 @@ pub fn decrypt(
         consumed_pre_key = use_up(records, &initial, &mut signed, &mut batch)?;
     }
     if identity_change.is_some() {
-        sessions.0.retain(|(v, _)| *v == version);
+        sessions.keep_only(|v| v == version);
     }
     sessions.set(version, opened.session);
-    sessions.store(records, peer, &mut batch)?;
-    pin.store(before, records, peer, &mut batch)?;
+    sessions.store(&mut batch);
+    before.store(pin, &mut batch);
     let decrypted = Decrypted {
         plaintext: opened.plaintext,
         sender: peer.clone(),
@@ -434,13 +456,11 @@ fn use_up(
 /// [`Error::NotLoaded`], [`Error::Corrupt`], [`Error::UnsupportedVersion`].
 pub fn archive(records: &Records, suites: &Suites, peer: &Address) -> Result<Batch, Error> {
     let mut sessions = Sessions::load(records, peer)?;
-    for (version, state) in &mut sessions.0 {
+    for (version, state) in &mut sessions.states {
         *state = Held::New(suites.get(*version)?.archive(state)?);
     }
     let mut batch = Batch::new();
-    if !sessions.0.is_empty() {
-        sessions.store(records, peer, &mut batch)?;
-    }
+    sessions.store(&mut batch);
     Ok(batch)
 }
 
@@ -451,10 +471,12 @@ pub fn archive(records: &Records, suites: &Suites, peer: &Address) -> Result<Bat
 /// [`Error::NotLoaded`], [`Error::Corrupt`].
 pub fn accept_identity(records: &Records, peer: &Address, identity: PublicKey) -> Result<Batch, Error> {
     let mut batch = Batch::new();
-    let before = Pin::load(records, peer)?;
-    if before.is_none_or(|pin| pin.identity != identity) {
-        Pin { identity, version: 0 }.store(before, records, peer, &mut batch)?;
-        Sessions::default().store(records, peer, &mut batch)?;
+    let before = Pinned::load(records, peer)?;
+    let mut sessions = Sessions::load(records, peer)?;
+    if before.pin.is_none_or(|pin| pin.identity != identity) {
+        before.store(Pin { identity, version: 0 }, &mut batch);
+        sessions.keep_only(|_| false);
+        sessions.store(&mut batch);
     }
     Ok(batch)
 }

@@ -141,16 +141,19 @@ pub trait Suite: Send + Sync + fmt::Debug {
         false
     }
 
-    /// Parses a body as far as it is readable without keys, and checks every public key in it. `Some` for `pkmsg`.
+    /// Parses a body from `peer` as far as it is readable without keys, and checks every public key in it. `Some` for
+    /// `pkmsg`.
     ///
     /// # Errors
-    /// [`Error::Malformed`], [`Error::LowOrderKey`], [`Error::UnsupportedVersion`].
-    fn inspect(&self, kind: EncKind, body: &[u8]) -> Result<Option<Initial>, Error>;
+    /// [`Error::Malformed`], [`Error::LowOrderKey`], [`Error::UnsupportedVersion`]; [`Error::Misdirected`] for a body that
+    /// names another sender.
+    fn inspect(&self, peer: &Address, kind: EncKind, body: &[u8]) -> Result<Option<Initial>, Error>;
 
-    /// A session from a verified bundle; `session` is the one before, which is archived inside.
+    /// A session from a bundle that [`Bundle::check`] has let pass; `session` is the one before, which is archived inside.
+    /// The bundle's signatures are checked here, by the engine or by [`Bundle::verify`].
     ///
     /// # Errors
-    /// Any but those of bad input, which [`Bundle::verify`] has given before.
+    /// [`Error::BadSignature`] and others.
     fn establish(
         &self,
         context: &Context<'_>,

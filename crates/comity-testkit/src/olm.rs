@@ -16,7 +16,9 @@
 //! message. The pickles pass through JSON, whose copies of the secrets are not zeroized: good for tests.
 
 use comity_core::CryptoRng;
-use comity_signal::{Bundle, Context, EncKind, Error, Initial, Opened, PreKeys, PublicKey, Sealed, State, Suite};
+use comity_signal::{
+    Address, Bundle, Context, EncKind, Error, Initial, Opened, PreKeys, PublicKey, Sealed, State, Suite,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use vodozemac::Curve25519PublicKey;
@@ -170,7 +172,7 @@ impl Suite for Olm {
         VERSION
     }
 
-    fn inspect(&self, kind: EncKind, body: &[u8]) -> Result<Option<Initial>, Error> {
+    fn inspect(&self, _peer: &Address, kind: EncKind, body: &[u8]) -> Result<Option<Initial>, Error> {
         let (message, one_time) = parse(kind, body)?;
         position(kind, body)?;
         let OlmMessage::PreKey(message) = message else { return Ok(None) };

@@ -93,7 +93,7 @@ fn bundle(u: &mut Unstructured<'_>) -> Result<()> {
         && pq.as_ref().zip(genuine.pq.as_ref()).is_none_or(|(a, b)| (&a.value, a.signature) == (&b.value, b.signature));
     let fits = pq.as_ref().is_none_or(|pq| pq.value.len() <= comity_signal::limits::MAX_PQ_KEY_LEN);
     let good = ids.into_iter().flatten().all(|id| id < 1 << 24) && (by_mallory || by_bob) && fits;
-    let verified = bundle.verify();
+    let verified = bundle.check().and_then(|()| bundle.verify());
     assert_eq!(verified.is_ok(), good, "{verified:?}");
 
     let before = alice.snapshot();

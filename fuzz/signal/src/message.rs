@@ -102,7 +102,7 @@ fn decode(fixture: &Fixture, input: &[u8]) {
     let mut bob = fixture.bob.clone();
     bob.policy = if choice & 128 != 0 { IdentityPolicy::Block } else { IdentityPolicy::AcceptAndTell };
     let suite = bob.suites.of_body(&message.body);
-    let named = suite.and_then(|suite| suite.inspect(message.kind, &message.body));
+    let named = suite.and_then(|suite| suite.inspect(&sender, message.kind, &message.body));
     let keys = keys_for_decrypt(&bob.suites, &sender, message.kind, &message.body);
     assert_eq!(named.as_ref().err(), keys.as_ref().err());
     if let (Ok(named), Ok(keys)) = (&named, &keys) {
