@@ -59,7 +59,7 @@ pub struct Config {
     pub tls_chain: Option<PathBuf>,
     /// TLS: its private key in PEM.
     pub tls_key: Option<PathBuf>,
-    /// A second address, in the clear, for `/livez`, `/readyz` and `/metrics`; `/metrics` is then served there alone.
+    /// A second address, in the clear, for `/livez`, `/readyz` and `/metrics`; without it `/metrics` is served in a sandbox alone.
     pub ops_listen: Option<SocketAddr>,
     /// Clients' addresses are the last in `X-Forwarded-For`, which a proxy in front appends.
     pub forwarded_for: bool,

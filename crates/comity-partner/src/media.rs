@@ -131,7 +131,7 @@ fn failed(error: &StoreError) -> Problem {
 ///
 /// Streamed; `Content-Length` is required.
 #[utoipa::path(post, path = "/v1/media", tag = "clients", security(("user" = [])),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream"), responses(
+    request_body(content = Option<Vec<u8>>, content_type = "application/octet-stream"), responses(
     (status = 201, description = "Stored", body = openapi::StoredMedia, content_type = "application/json"),
     openapi::Refusals,
 ))]

@@ -102,7 +102,8 @@ impl Server {
         let ready = readiness(gatekeeper, stop.clone());
         let ops =
             ops_listener.map(|listener| (listener, with_fallbacks(ops_router(ready.clone(), Some(metrics.clone())))));
-        let here = ops.is_none().then_some(metrics);
+        // Numbers are for the operator: without an address of their own they are served in a sandbox alone.
+        let here = (ops.is_none() && config.sandbox).then_some(metrics);
         let router = observe(with_fallbacks(router.merge(ops_router(ready, here))));
         let retention = media_limits(config).retention;
         let sweeper = AbortOnDropHandle::new(tokio::spawn(sweep(media, store, retention)));

@@ -49,7 +49,7 @@ pub(crate) struct SubscriptionState {
 #[schema(as = Subscription)]
 pub(crate) struct SubscriptionRequest {
     /// The push resource: https.
-    #[schema(max_length = 2048)]
+    #[schema(max_length = 2048, pattern = "^https://[^@#]+$")]
     endpoint: String,
     /// When it ends, in milliseconds; not looked at.
     #[serde(default, rename = "expirationTime")]
@@ -64,10 +64,10 @@ pub(crate) struct SubscriptionRequest {
 #[serde(deny_unknown_fields)]
 pub(crate) struct SubscriptionKeys {
     /// Its public key: 65 bytes, a point of P-256.
-    #[schema(max_length = 88)]
+    #[schema(pattern = "^B[A-Za-z0-9_-]{85}[AEIMQUYcgkosw048]=?$")]
     p256dh: String,
     /// Its authentication secret: 16 bytes.
-    #[schema(max_length = 24)]
+    #[schema(pattern = "^[A-Za-z0-9_-]{21}[AQgw](==)?$")]
     auth: String,
 }
 

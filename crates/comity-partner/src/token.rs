@@ -51,7 +51,7 @@ pub(crate) struct TokenState {
 #[serde(deny_unknown_fields)]
 pub(crate) struct TokenRequest {
     /// The RFC 7638 thumbprint of the client's Noise static key.
-    #[schema(pattern = "^[A-Za-z0-9_-]{43}$")]
+    #[schema(pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$")]
     jkt: String,
 }
 

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
 
+const WHSEC: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const USERS: &str = "[[users]]\nid = 'alice@partner.test'\nsecret = 's3cret-value'\n";
 
 fn command() -> Command {
@@ -117,8 +118,10 @@ fn configuration_is_checked() {
     let good = check(&format!("sandbox = true\n{USERS}"));
     assert!(good.status.success());
     assert_eq!(good.stdout, b"configuration ok: 1 users\n");
+    let http_here = format!("[sidecar]\nauth_url = 'http://127.0.0.1:4000/auth'\nsecret = '{WHSEC}'\n");
     let https = "origin = 'https://partner.example'\ngatekeeper_jwks_url = 'https://gk.example/.well-known/jwks'\n";
     assert!(check(https).status.success());
+    assert!(check(&format!("{https}{http_here}")).status.success());
 
     for (text, part) in [
         ("sandbox = true\nlisten = 'nowhere'\n".to_owned(), "line 2"),
@@ -133,6 +136,23 @@ fn configuration_is_checked() {
         ("sandbox = true\n[[users]]\nid = 'a'\nsecret_sha256 = 'zz'\n".to_owned(), "64 hexadecimal"),
         ("sandbox = true\n[[users]]\nid = 'a'\nsecret = ['s3cret-value'\n".to_owned(), "line"),
         ("sandbox = true\nlisten = '0.0.0.0:1'\n".to_owned(), "nobody can reach 0.0.0.0:1"),
+        ("sandbox = true\ntls_chain = 'x.pem'\n".to_owned(), "both or neither"),
+        (
+            "sandbox = true\ntls_chain = '/nonexistent/x.pem'\ntls_key = 'y'\n".to_owned(),
+            "cannot open /nonexistent/x.pem",
+        ),
+        ("sandbox = true\n[sidecar]\npush_url = 'http://127.0.0.1/x'\n".to_owned(), "secret_file is required"),
+        ("sandbox = true\n[sidecar]\npush_url = 'x'\nsecret = 's3cret'\n".to_owned(), "whsec_"),
+        (
+            format!("{https}[sidecar]\nauth_url = 'http://backend.example/x'\nsecret = '{WHSEC}'\n"),
+            "auth_url must be https (http to this machine",
+        ),
+        (format!("sandbox = true\n[sidecar]\nauth_url = 'http://h/x'\nsecret = '{WHSEC}'\n{USERS}"), "not several"),
+        (format!("{https}[oidc]\nissuer = 'http://id.example'\naudience = 'x'\n"), "oidc.issuer must be https"),
+        ("sandbox = true\n[oidc]\nissuer = 'https://id.example'\n".to_owned(), "audience"),
+        ("sandbox = true\n[web_push]\nsubject = 'ops@partner.example'\n".to_owned(), "mailto:"),
+        ("sandbox = true\n[[users]]\nid = 'a'\nsecret = 'x'\nsecret_file = 'y'\n".to_owned(), "not both"),
+        ("sandbox = true\nuser_max_media_files = 0\n".to_owned(), "a limit is 0"),
         ("sandbox = true\nmax_uploads = 0\n".to_owned(), "a limit is 0"),
     ] {
         let output = check(&text);
@@ -172,4 +192,45 @@ fn an_operator_manages_the_keys() {
     assert!(ok, "{said}");
     assert_eq!(state(&said), [(state(&staged)[1].0.clone(), "current".to_owned())]);
     assert!(!keys(&["revoke", "unknown"]).0);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_hangup_reads_the_certificate_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let certificate = || {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        std::fs::write(dir.path().join("chain.pem"), made.cert.pem()).unwrap();
+        std::fs::write(dir.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        std::fs::set_permissions(dir.path().join("key.pem"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .unwrap();
+        let root = reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
+        Client::builder().no_proxy().tls_certs_only([root]).build().unwrap()
+    };
+    let first = certificate();
+    let mut child = command()
+        .args(["--sandbox", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--data-dir"])
+        .arg(dir.path().join("data"))
+        .arg("--tls-chain")
+        .arg(dir.path().join("chain.pem"))
+        .env("COMITY_PARTNER_TLS_KEY", dir.path().join("key.pem"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let child = Running(child);
+    let (origin, ops) = line.trim_end().strip_prefix("ready partner http=").unwrap().split_once(" ops=").unwrap();
+    assert!(origin.starts_with("https://127.0.0.1:") && ops.starts_with("http://127.0.0.1:"), "{line}");
+    let url = format!("{origin}/livez");
+    assert_eq!(first.get(&url).send().await.unwrap().status(), StatusCode::OK);
+    let second = certificate();
+    assert!(second.get(&url).send().await.is_err());
+    assert!(Command::new("kill").args(["-HUP", &child.0.id().to_string()]).status().unwrap().success());
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while second.get(&url).send().await.is_err() {
+        assert!(std::time::Instant::now() < deadline, "the certificate was not read again");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
 }

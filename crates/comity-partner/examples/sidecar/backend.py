@@ -30,11 +30,10 @@ class Backend(BaseHTTPRequestHandler):
             return self.answer(204)
         self.answer(404)
 
-    def answer(self, status, value=None):
+    def answer(self, status, value=""):
         self.send_response(status)
         self.end_headers()
-        if value is not None:
-            self.wfile.write(json.dumps(value).encode())
+        self.wfile.write(json.dumps(value).encode() if value else b"")
 
 server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Backend)
 print("listening", server.server_port, flush=True)

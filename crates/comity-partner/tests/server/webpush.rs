@@ -207,7 +207,9 @@ async fn subscriptions_are_checked() {
     config.origin = Some("https://partner.test".into());
     let server = comity_partner::Server::bind(&config).await.unwrap();
     let url = format!("http://{}/v1/push/subscription", server.local_addr());
+    let metrics = format!("http://{}/metrics", server.local_addr());
     tokio::spawn(server.serve(std::future::pending()));
+    problem(partner.http.get(metrics).send().await.unwrap(), 404).await; // for the operator alone
     for (endpoint, status) in [
         ("https://push.example/1", 204),
         ("http://push.example/1", 400),
