@@ -9,7 +9,7 @@ use crate::limits::{MAX_WAKES, PARTNER_TIMEOUT, PUSH_BACKOFF, PUSH_BACKOFF_MAX, 
 use crate::metrics::{PUSHES, count};
 use crate::partners::Partners;
 use crate::rng;
-use crate::store::{Kind, Store};
+use crate::store::{Kind, Storage};
 use comity_core::{Jid, Redacted};
 use reqwest::StatusCode;
 use std::collections::HashMap;
@@ -26,7 +26,7 @@ struct Wake {
 pub(crate) struct Push {
     wakes: Mutex<HashMap<Jid, Wake>>,
     calls: Semaphore,
-    store: Store,
+    store: Arc<dyn Storage>,
     partners: Arc<Partners>,
     hub: Arc<Hub>,
     drain: watch::Receiver<bool>,
@@ -51,7 +51,12 @@ impl Answer {
 }
 
 impl Push {
-    pub(crate) fn new(store: Store, partners: Arc<Partners>, hub: Arc<Hub>, drain: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn Storage>,
+        partners: Arc<Partners>,
+        hub: Arc<Hub>,
+        drain: watch::Receiver<bool>,
+    ) -> Self {
         Self { drain, wakes: Mutex::default(), calls: Semaphore::new(PUSH_CALLS), store, partners, hub }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::hub::{Ending, Hub};
 use crate::keys::{CHAIN_RENEW, Keys, rotate_bearer};
-use crate::limits::{DRAIN_DEADLINE, MEDIA_KEEP, ROTATE_LOOK, SWEEP_EVERY};
+use crate::limits::{DRAIN_DEADLINE, FIRST_FRAME_DEADLINE, MEDIA_KEEP, ROTATE_LOOK, SWEEP_EVERY};
 use crate::metrics::{KEY_CHANGES, METRICS};
 use crate::partners::Partners;
 use crate::site::Site;
@@ -31,6 +31,9 @@ pub struct Options {
     /// Judges the addresses of partner users (PROTOCOL §18), instead of the configured [networks](crate::Networks); without
     /// either all are let in.
     pub location_policy: Option<LocationPolicy>,
+    /// How long a client that resumed may take to its first stanza; without it
+    /// [`FIRST_FRAME_DEADLINE`](crate::limits::FIRST_FRAME_DEADLINE).
+    pub first_stanza: Option<Duration>,
 }
 
 impl std::fmt::Debug for Options {
@@ -84,8 +87,19 @@ impl Gatekeeper {
         let configured = config.location.policy()?;
         let policy = options.location_policy.or(configured);
         let (drain, draining) = watch::channel(false);
-        let site =
-            Site::new(config, admin_token, clock, store, hub, partners, &keys, public_http, policy, draining.clone());
+        let mut site = Site::new(
+            config,
+            admin_token,
+            clock,
+            Arc::new(store),
+            hub,
+            partners,
+            &keys,
+            public_http,
+            policy,
+            draining.clone(),
+        );
+        site.first_stanza = options.first_stanza.unwrap_or(FIRST_FRAME_DEADLINE);
         let site = Arc::new(site);
 
         let metrics = Metrics::install();

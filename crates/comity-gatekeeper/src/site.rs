@@ -3,10 +3,10 @@
 use crate::hub::Hub;
 use crate::keys::Keys;
 use crate::limiter::Buckets;
-use crate::limits::{MAX_ONE_TIME_PER_PAIR_AND_DAY, MAX_PAIRS, MEDIA_AUTH_TTL, MEDIA_UPLOADS};
+use crate::limits::{FIRST_FRAME_DEADLINE, MAX_ONE_TIME_PER_PAIR_AND_DAY, MAX_PAIRS, MEDIA_AUTH_TTL, MEDIA_UPLOADS};
 use crate::partners::Partners;
 use crate::push::Push;
-use crate::store::Store;
+use crate::store::Storage;
 use crate::{AdminToken, Clock, Config, Location, LocationPolicy};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -27,7 +27,7 @@ pub(crate) struct Site {
     pub(crate) config: Config,
     pub(crate) admin_token: Option<AdminToken>,
     pub(crate) clock: Clock,
-    pub(crate) store: Store,
+    pub(crate) store: Arc<dyn Storage>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) partners: Arc<Partners>,
     pub(crate) push: Arc<Push>,
@@ -41,6 +41,8 @@ pub(crate) struct Site {
     pub(crate) enlist_by_integrator: Buckets<IntegratorId>,
     pub(crate) handed_out: PairCounter,
     pub(crate) location_policy: Option<LocationPolicy>,
+    /// How long a client that resumed may take to its first stanza.
+    pub(crate) first_stanza: Duration,
 }
 
 impl Site {
@@ -49,7 +51,7 @@ impl Site {
         config: Config,
         admin_token: Option<AdminToken>,
         clock: Clock,
-        store: Store,
+        store: Arc<dyn Storage>,
         hub: Arc<Hub>,
         partners: Arc<Partners>,
         keys: &Keys,
@@ -58,7 +60,7 @@ impl Site {
         drain: watch::Receiver<bool>,
     ) -> Self {
         Self {
-            push: Arc::new(Push::new(store.clone(), Arc::clone(&partners), Arc::clone(&hub), drain)),
+            push: Arc::new(Push::new(Arc::clone(&store), Arc::clone(&partners), Arc::clone(&hub), drain)),
             noise: RwLock::new(Arc::new(keys.responder(clock.now()))),
             media_dir: config.data_dir.join("media"),
             media_auth: MediaAuth(keys.mac.clone()),
@@ -75,6 +77,7 @@ impl Site {
             partners,
             public_http,
             location_policy,
+            first_stanza: FIRST_FRAME_DEADLINE,
         }
     }
 

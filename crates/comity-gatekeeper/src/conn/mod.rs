@@ -5,7 +5,7 @@ mod session;
 mod wire;
 
 use crate::chat::{LogIn, Refusal, Session, authenticate};
-use crate::limits::{DRAIN_DEADLINE, FIRST_FRAME_DEADLINE, MAX_CONNECTIONS};
+use crate::limits::{DRAIN_DEADLINE, MAX_CONNECTIONS};
 use crate::metrics::{CONNECTIONS, Counted, LOG_INS, count};
 use crate::rng::os_rng;
 use crate::site::Site;
@@ -126,7 +126,7 @@ async fn begin(
         peer.writer.flush().await?;
         first = Some(tokio::select! {
             frame = peer.reader.frame() => frame?,
-            () = tokio::time::sleep(FIRST_FRAME_DEADLINE) => return Err(Over::Late),
+            () = tokio::time::sleep(site.first_stanza) => return Err(Over::Late),
             () = drained(&mut drain) => return Ok(()),
         });
     }

@@ -211,7 +211,8 @@ async fn admit(site: &Site, from: SocketAddr, form: Result<Form<Request>, FormRe
         candidates: (0..NUMBER_CANDIDATES).map(|_| UserNumber::random(&mut os_rng())).collect(),
         single_use: token.single_use,
     };
-    let enlisted = site.store.enlist(enlistment, now, move |account| notice::identity_changed(account, now)).await;
+    let notice = move |account: &Jid| notice::identity_changed(account, now);
+    let enlisted = site.store.enlist(enlistment, now, Box::new(notice)).await;
     match enlisted {
         Ok(Enlisted::Ok { account, rekeyed, told }) => {
             if rekeyed {

@@ -128,8 +128,7 @@ pub(crate) enum Uploaded {
 }
 
 impl Store {
-    /// Adds an upload to what is stored.
-    pub(crate) async fn upload_keys(
+    pub(super) async fn upload_keys(
         &self,
         account: Jid,
         upload: Upload,
@@ -171,18 +170,15 @@ impl Store {
         .or_else(|e| if e == StoreError::Conflict { Ok(Uploaded::Full) } else { Err(e) })
     }
 
-    /// How many one-time keys are left.
-    pub(crate) async fn count_keys(&self, account: Jid) -> Result<KeyCount> {
+    pub(super) async fn count_keys(&self, account: Jid) -> Result<KeyCount> {
         self.read(move |db| count(db, &account)).await
     }
 
-    /// Hands out bundles, one-time keys with them, in the order asked; `None` for whom the requester may not see.
-    pub(crate) async fn fetch_keys(&self, requester: Jid, wanted: Vec<Wanted>) -> Result<Vec<Option<Handout>>> {
+    pub(super) async fn fetch_keys(&self, requester: Jid, wanted: Vec<Wanted>) -> Result<Vec<Option<Handout>>> {
         self.write(move |db| wanted.iter().map(|w| handout(db, &requester, w)).collect()).await
     }
 
-    /// The bundle, all one-time Curve25519 keys by id, and the ids of the post-quantum ones, as a digest states them.
-    pub(crate) async fn published(&self, account: Jid) -> Result<Option<(Bundle, Vec<OneTimeKey>, Vec<u32>)>> {
+    pub(super) async fn published(&self, account: Jid) -> Result<Option<(Bundle, Vec<OneTimeKey>, Vec<u32>)>> {
         self.read(move |db| {
             let Some(bundle) = bundle(db, &account)? else { return Ok(None) };
             let list = |kind: u8| -> Result<Vec<OneTimeKey>> {
@@ -202,13 +198,11 @@ impl Store {
         .await
     }
 
-    /// The identity key of `account`.
-    pub(crate) async fn identity(&self, account: Jid) -> Result<Option<[u8; 32]>> {
+    pub(super) async fn identity(&self, account: Jid) -> Result<Option<[u8; 32]>> {
         self.read(move |db| Ok(bundle(db, &account)?.map(|b| b.identity))).await
     }
 
-    /// Replaces the signed pre-key and, where given, the last-resort key; `false` if nothing was ever published.
-    pub(crate) async fn rotate_keys(
+    pub(super) async fn rotate_keys(
         &self,
         account: Jid,
         skey: Option<SignedKey>,

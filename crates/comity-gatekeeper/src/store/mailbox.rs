@@ -179,8 +179,7 @@ fn befriend(db: &Connection, a: &Jid, b: &Jid) -> Result<()> {
 }
 
 impl Store {
-    /// Stores a message or call for its recipient, if the recipient's consent, blocklist and room allow it.
-    pub(crate) async fn send(&self, sender: &User, mail: Mail, now: Timestamp) -> Committed<Outcome> {
+    pub(super) async fn send(&self, sender: &User, mail: Mail, now: Timestamp) -> Committed<Outcome> {
         let sender = sender.clone();
         self.submit(move |db| {
             let recipient = match admit(db, &sender, &mail.to)? {
@@ -197,9 +196,7 @@ impl Store {
         .await
     }
 
-    /// Takes a receipt: the answered messages leave the mailbox of `account`, and the receipt is queued for their sender
-    /// in the same transaction. Answers how many left, and whether it was queued.
-    pub(crate) async fn receipt(
+    pub(super) async fn receipt(
         &self,
         user: &User,
         peer: Jid,
@@ -224,9 +221,7 @@ impl Store {
         .await
     }
 
-    /// Takes a client's ack: the stanza leaves the mailbox; answers how many did. `kind` may be missing on the wire; then
-    /// the oldest goes.
-    pub(crate) async fn acked(
+    pub(super) async fn acked(
         &self,
         account: &Jid,
         class: Class,
@@ -252,8 +247,7 @@ impl Store {
         .await
     }
 
-    /// What waits for `account`.
-    pub(crate) async fn waiting(&self, account: Jid) -> Result<Waiting> {
+    pub(super) async fn waiting(&self, account: Jid) -> Result<Waiting> {
         self.read(move |db| {
             db.prepare_cached(
                 "SELECT coalesce(max(seq), 0), count(*) FILTER (WHERE class = 0), count(*) FILTER (WHERE class = 1),
@@ -276,8 +270,7 @@ impl Store {
         .await
     }
 
-    /// Up to `limit` queued stanzas of `account` after place `after`, at most about `max_bytes` of them (but one always).
-    pub(crate) async fn page(&self, account: &Jid, after: i64, limit: u32, max_bytes: usize) -> Result<Vec<Queued>> {
+    pub(super) async fn page(&self, account: &Jid, after: i64, limit: u32, max_bytes: usize) -> Result<Vec<Queued>> {
         let account = account.to_string();
         self.read(move |db| {
             let mut statement = db
@@ -298,8 +291,7 @@ impl Store {
         .await
     }
 
-    /// Partner users with mail whose push has not been refused: who is woken when the server starts.
-    pub(crate) async fn to_wake(&self) -> Result<Vec<Jid>> {
+    pub(super) async fn to_wake(&self) -> Result<Vec<Jid>> {
         self.read(|db| {
             let mut statement = db
                 .prepare(
@@ -313,8 +305,7 @@ impl Store {
         .await
     }
 
-    /// Records that the partner answered a push with 410; it stops until the next log-in.
-    pub(crate) async fn push_gone(&self, account: Jid) -> Result<()> {
+    pub(super) async fn push_gone(&self, account: Jid) -> Result<()> {
         self.write(move |db| {
             db.execute("UPDATE user SET push_gone = 1 WHERE account = ?1", [account.to_string()]).map_err(medium)?;
             Ok(())
@@ -322,9 +313,7 @@ impl Store {
         .await
     }
 
-    /// Where a push for `account` goes: integrator and user-visible id; `None` if it must not be sent (any more): no mail
-    /// waits, or the partner said that the user is gone.
-    pub(crate) async fn push_target(&self, account: Jid) -> Result<Option<User>> {
+    pub(super) async fn push_target(&self, account: Jid) -> Result<Option<User>> {
         self.read(move |db| {
             let due: bool = db
                 .prepare_cached(

@@ -1,5 +1,5 @@
-//! Durable state. All SQL stands in this folder; the rest of the crate sees [`Store`]'s methods and plain values, so that
-//! another database can stand behind the same methods.
+//! Durable state. The rest of the crate sees [`Storage`] and plain values; [`Store`] is the one on SQLite, and all SQL stands
+//! in this folder.
 //!
 //! One thread writes. It takes every write that waits, runs them in one transaction, each in its own savepoint, commits
 //! once (`synchronous=FULL`: the commit returns after the disk has it) and only then answers any of them. A few threads
@@ -10,6 +10,7 @@ mod mailbox;
 mod model;
 mod schema;
 mod social;
+mod storage;
 mod tokens;
 mod users;
 
@@ -17,6 +18,7 @@ pub(crate) use keys::{Uploaded, Wanted};
 pub(crate) use mailbox::{Class, Mail, Notice, Outcome, Waiting};
 pub(crate) use model::*;
 pub(crate) use social::{Blocklist, Lookup};
+pub(crate) use storage::Storage;
 pub(crate) use tokens::Use;
 pub(crate) use users::{Enlisted, Enlistment};
 
@@ -80,15 +82,14 @@ impl<R> Future for Committed<R> {
     }
 }
 
-/// The gatekeeper's database. Cheap to clone.
-#[derive(Clone)]
+/// The gatekeeper's database.
 pub(crate) struct Store {
     writer: mpsc::Sender<Box<dyn Job>>,
     readers: mpsc::Sender<Box<dyn Job>>,
 }
 
 impl Store {
-    /// Opens (or makes) the database file and starts its threads; they end when the last clone is dropped.
+    /// Opens (or makes) the database file and starts its threads; they end when it is dropped.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let mut db = Connection::open(path).map_err(medium)?;
         db.execute_batch(
@@ -268,7 +269,7 @@ mod tests {
 
     async fn enlist(store: &Store, visible_id: &str, numbers: &[u64], now: Timestamp) -> Result<String> {
         let notice = |_: &Jid| Ok(Notice { id: "n".into(), stanza: Vec::new() });
-        match store.enlist(enlistment(visible_id, numbers), now, notice).await? {
+        match store.enlist(enlistment(visible_id, numbers), now, Box::new(notice)).await? {
             Enlisted::Ok { account, .. } => Ok(account.to_string()),
             _ => panic!("refused"),
         }

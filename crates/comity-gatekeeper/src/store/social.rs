@@ -76,8 +76,7 @@ fn blocklist(db: &Connection, account: &Jid) -> Result<Blocklist> {
 }
 
 impl Store {
-    /// The integrators a native user has opted in to.
-    pub(crate) async fn opt_ins(&self, account: Jid) -> Result<Vec<u16>> {
+    pub(super) async fn opt_ins(&self, account: Jid) -> Result<Vec<u16>> {
         self.read(move |db| {
             let mut statement = db
                 .prepare_cached("SELECT integrator FROM opt_in WHERE account = ?1 ORDER BY integrator")
@@ -88,8 +87,7 @@ impl Store {
         .await
     }
 
-    /// Replaces the whole list of opt-ins.
-    pub(crate) async fn set_opt_ins(&self, account: Jid, integrators: Vec<IntegratorId>) -> Result<()> {
+    pub(super) async fn set_opt_ins(&self, account: Jid, integrators: Vec<IntegratorId>) -> Result<()> {
         self.write(move |db| {
             let account = account.to_string();
             db.execute("DELETE FROM opt_in WHERE account = ?1", [&account]).map_err(medium)?;
@@ -103,9 +101,7 @@ impl Store {
         .await
     }
 
-    /// Whether pings reach the native user, and the integrators for whom they do not all the same. Unset: as soon as
-    /// there is an opt-in.
-    pub(crate) async fn reachability(&self, account: Jid) -> Result<(bool, Vec<u16>)> {
+    pub(super) async fn reachability(&self, account: Jid) -> Result<(bool, Vec<u16>)> {
         self.read(move |db| {
             let enabled = reachable(db, &account)?;
             let mut statement = db
@@ -117,8 +113,7 @@ impl Store {
         .await
     }
 
-    /// Sets reachability: for all if `only` is empty, else for those integrators alone.
-    pub(crate) async fn set_reachability(&self, account: Jid, enabled: bool, only: Vec<IntegratorId>) -> Result<()> {
+    pub(super) async fn set_reachability(&self, account: Jid, enabled: bool, only: Vec<IntegratorId>) -> Result<()> {
         self.write(move |db| {
             let account = account.to_string();
             if only.is_empty() {
@@ -139,8 +134,7 @@ impl Store {
         .await
     }
 
-    /// The accounts looked up, in order; `None` for absent, not opted in and blocked alike.
-    pub(crate) async fn look_up(&self, viewer: Jid, wanted: Vec<Lookup>) -> Result<Vec<Option<Jid>>> {
+    pub(super) async fn look_up(&self, viewer: Jid, wanted: Vec<Lookup>) -> Result<Vec<Option<Jid>>> {
         self.read(move |db| {
             let nobody = Jid::server_only(comity_core::Server::Whatsapp);
             let find = |lookup: &Lookup| -> Result<Option<Jid>> {
@@ -157,8 +151,7 @@ impl Store {
         .await
     }
 
-    /// Queues a reachability ping unless the target blocks the sender, does not want pings, or had enough of them today.
-    pub(crate) async fn ping(&self, sender: &User, mail: Mail, now: Timestamp) -> Result<bool> {
+    pub(super) async fn ping(&self, sender: &User, mail: Mail, now: Timestamp) -> Result<bool> {
         let sender = sender.clone();
         self.write(move |db| {
             let Some(integrator) = sender.integrator() else { return Ok(false) };
@@ -194,13 +187,11 @@ impl Store {
         .await
     }
 
-    /// The blocklist.
-    pub(crate) async fn blocklist(&self, account: Jid) -> Result<Blocklist> {
+    pub(super) async fn blocklist(&self, account: Jid) -> Result<Blocklist> {
         self.read(move |db| blocklist(db, &account)).await
     }
 
-    /// Blocks or unblocks `peer`; the list after it, or `None` if it is full.
-    pub(crate) async fn set_block(&self, account: Jid, peer: Jid, block: bool) -> Result<Option<Blocklist>> {
+    pub(super) async fn set_block(&self, account: Jid, peer: Jid, block: bool) -> Result<Option<Blocklist>> {
         self.write(move |db| {
             let (own, peer) = (account.to_string(), peer.to_string());
             let changed = if block {
@@ -224,13 +215,11 @@ impl Store {
         .await
     }
 
-    /// Whether `viewer` may know that `target` exists, and show it that it is typing.
-    pub(crate) async fn may_see(&self, viewer: Jid, target: Jid) -> Result<bool> {
+    pub(super) async fn may_see(&self, viewer: Jid, target: Jid) -> Result<bool> {
         self.read(move |db| may_see(db, &viewer, &target)).await
     }
 
-    /// Files a report; the oldest make room.
-    pub(crate) async fn report(
+    pub(super) async fn report(
         &self,
         reporter: Jid,
         subject: Jid,

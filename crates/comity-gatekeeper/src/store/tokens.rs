@@ -55,8 +55,7 @@ pub(super) fn forget(db: &Connection, now: Timestamp) -> Result<()> {
 }
 
 impl Store {
-    /// Whether the token was used before. Changes nothing.
-    pub(crate) async fn is_used(&self, token: SingleUse) -> Result<bool> {
+    pub(super) async fn is_used(&self, token: SingleUse) -> Result<bool> {
         self.read(move |db| is_used(db, &token)).await
     }
 }

@@ -1,5 +1,6 @@
 //! Accounts: enlistment, native registration, log-in, deletion, expiry (PROTOCOL §2, §4, §12).
 
+use super::storage::MakeNotice;
 use super::tokens::{self, Use};
 use super::{Bundle, Committed, Kind, Notice, Result, SignedKey, Status, Store, User, keys, mailbox, medium};
 use crate::limits::LAPSE_AFTER;
@@ -182,18 +183,11 @@ fn free_number(db: &Connection, e: &Enlistment) -> Result<UserNumber> {
 }
 
 impl Store {
-    /// Stores an enlistment; `notice` makes the identity-change notification from an account.
-    pub(crate) async fn enlist(
-        &self,
-        enlistment: Enlistment,
-        now: Timestamp,
-        notice: impl Fn(&Jid) -> Result<Notice> + Send + 'static,
-    ) -> Result<Enlisted> {
+    pub(super) async fn enlist(&self, enlistment: Enlistment, now: Timestamp, notice: MakeNotice) -> Result<Enlisted> {
         self.write(move |db| enlist(db, &enlistment, now, notice)).await
     }
 
-    /// Registers a native user, or gives a registered one a new Noise key. Answers whether an old key was replaced.
-    pub(crate) async fn register_native(
+    pub(super) async fn register_native(
         &self,
         account: Jid,
         auth_key: [u8; 32],
@@ -213,8 +207,7 @@ impl Store {
         .await
     }
 
-    /// Blocks a partner user, or lets it in again; a blocked one that is let in has to enlist. `false`: there is none.
-    pub(crate) async fn set_blocked(&self, account: Jid, blocked: bool) -> Result<bool> {
+    pub(super) async fn set_blocked(&self, account: Jid, blocked: bool) -> Result<bool> {
         self.write(move |db| {
             let sql = if blocked {
                 "UPDATE user SET status = 2 WHERE account = ?1 AND integrator IS NOT NULL"
@@ -226,14 +219,11 @@ impl Store {
         .await
     }
 
-    /// The account, if there is one.
-    pub(crate) async fn user(&self, account: Jid) -> Result<Option<User>> {
+    pub(super) async fn user(&self, account: Jid) -> Result<Option<User>> {
         self.read(move |db| by_account(db, &account)).await
     }
 
-    /// Records a log-in: seen now, wake-up answered, display name kept; an unbound token used up. Anything but
-    /// [`Use::First`] refuses the log-in and changes nothing.
-    pub(crate) async fn logged_in(
+    pub(super) async fn logged_in(
         &self,
         account: &Jid,
         display_name: Option<String>,
@@ -256,8 +246,7 @@ impl Store {
         .await
     }
 
-    /// Records that the account was connected until now.
-    pub(crate) async fn seen(&self, account: &Jid, now: Timestamp) -> Committed<()> {
+    pub(super) async fn seen(&self, account: &Jid, now: Timestamp) -> Committed<()> {
         let account = account.to_string();
         self.submit(move |db| {
             db.prepare_cached("UPDATE user SET last_seen = max(last_seen, ?2) WHERE account = ?1")
@@ -268,9 +257,7 @@ impl Store {
         .await
     }
 
-    /// Deletes an account: keys, mailbox and blocklist gone, the id tombstoned, the contacts' notice stored. Answers the
-    /// contacts.
-    pub(crate) async fn delete_account(&self, account: Jid, notice: Notice, now: Timestamp) -> Result<Vec<Jid>> {
+    pub(super) async fn delete_account(&self, account: Jid, notice: Notice, now: Timestamp) -> Result<Vec<Jid>> {
         self.write(move |db| {
             let told = contacts(db, &account)?;
             let text = account.to_string();
@@ -285,9 +272,7 @@ impl Store {
         .await
     }
 
-    /// Expires what is due: mail after its 30 days, used tokens, partner users without a connection for 30 days (their
-    /// accounts are answered). Those `connected` are seen now.
-    pub(crate) async fn sweep(&self, connected: Vec<Jid>, now: Timestamp) -> Result<Vec<Jid>> {
+    pub(super) async fn sweep(&self, connected: Vec<Jid>, now: Timestamp) -> Result<Vec<Jid>> {
         self.write(move |db| {
             let millis = now.as_millis() as i64;
             // Once a day and connection is often enough.

@@ -136,7 +136,10 @@ async fn the_thirtieth_day_is_the_last() {
         let token = world.partner.token_at(&alice.name, alice.noise.public().as_bytes(), at);
         payload.interop_data.as_mut().unwrap().token = Some(token.into());
         let server = world.server();
-        let (_, first) = Client::connect(server.chat_addr(), server.root(), &alice.noise, &payload, None, at).await;
+        let (client, first) =
+            Client::connect(server.chat_addr(), server.root(), &alice.noise, &payload, None, at).await;
+        client.close().await;
+        world.settled().await; // when it left is recorded, before the clock moves
         first.attr_str("reason").map_or_else(|| first.tag().to_owned(), |reason| reason.into_owned())
     };
     world.clock.advance(days(30) - Duration::from_secs(60));

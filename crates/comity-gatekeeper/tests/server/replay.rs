@@ -148,3 +148,29 @@ async fn it_does_not_use_up_an_unbound_token() {
     assert_eq!(world.settled().await, before);
     genuine.ping().await;
 }
+
+/// Who resumes and says nothing is not waited for, nor does it hold up the server's end.
+#[tokio::test]
+async fn silence_after_a_resumed_log_in_ends_it() {
+    use comity_gatekeeper::{Config, Gatekeeper, Options};
+    let mut world = World::start().await;
+    let alice = world.enlist("alice@partner.test").await;
+    let known = world.log_in(&alice).await.server;
+    world.down().await;
+    let config = Config::from_toml(&crate::world::config(&world.partner, world.dir.path())).unwrap();
+    let options = Options { first_stanza: Some(Duration::from_millis(1500)), ..Options::default() };
+    world.server = Some(Gatekeeper::start(config, options).await.unwrap());
+    let (server, root) = (world.server().chat_addr(), world.server().root());
+    let payload = world.payload(&alice);
+    let resume = async || Client::connect(server, root, &alice.noise, &payload, Some(known), now()).await;
+    while !world.http.get(format!("{}/readyz", world.url())).send().await.unwrap().status().is_success() {}
+    let (mut talker, _) = resume().await;
+    talker.ping().await;
+    let begun = std::time::Instant::now();
+    let (mut silent, success) = resume().await;
+    assert_eq!((silent.pattern, success.tag()), (comity_noise::Pattern::Ik, "success"));
+    assert!(silent.next().await.is_none());
+    assert!((1.4..6.0).contains(&begun.elapsed().as_secs_f64()));
+    tokio::time::sleep(Duration::from_millis(1600)).await;
+    talker.ping().await; // who has spoken may be silent after it
+}
