@@ -29,6 +29,10 @@ fn version_3_where_one_does_not() {
     let (mut a, mut b) = (End::new("alice", 1, &v3(), 5), End::new("bob", 2, &both(), 5));
     start(&mut a, &mut b);
     assert_eq!(a.encrypt(&b.address, b"x").unwrap().version, 3);
+    // The part of the bundle that is not for us is not forged, either.
+    let mut bad = b.bundle();
+    bad.pq.as_mut().unwrap().signature[5] ^= 1;
+    assert_eq!(a.establish(&b.address, &bad).unwrap_err(), Error::BadSignature);
 }
 
 #[test]

@@ -117,6 +117,9 @@ fn a_message_far_along_in_its_chain_is_tried_on_its_session_alone() {
     const TOO_FAR: Error = Error::LimitExceeded("skipped messages");
     let (mut a, mut b) = talking(Pqxdh::new());
     let (alice, bob) = (a.address.clone(), b.address.clone());
+    let unknown = KeyPair::generate(&mut TestRng::new(5)).public();
+    assert_eq!(b.refuses(&alice, &forged(&unknown, MAX_SKIPPED)), Error::NotAuthentic);
+    assert_eq!(b.refuses(&alice, &forged(&unknown, MAX_SKIPPED + 1)), TOO_FAR);
     // Three sessions, the newest begun by a message that is still under way; Alice goes on in the second.
     let mut under_way = Vec::new();
     let old = a.encrypt(&bob, b"first session").unwrap();
@@ -140,7 +143,6 @@ fn a_message_far_along_in_its_chain_is_tried_on_its_session_alone() {
     assert_eq!(b.refuses(&alice, &far), Error::Duplicate);
     assert_eq!(b.refuses(&alice, &forged(&known, MAX_SKIPPED + 301)), Error::NotAuthentic);
     // All three are still there, and each is tried for an unknown chain.
-    let unknown = KeyPair::generate(&mut TestRng::new(5)).public();
     assert_eq!(b.refuses(&alice, &forged(&unknown, MAX_SKIPPED_IN_ALL / 3)), Error::NotAuthentic);
     assert_eq!(b.refuses(&alice, &forged(&unknown, MAX_SKIPPED_IN_ALL / 3 + 1)), TOO_FAR);
     b.opens(&alice, &old, b"first session");

@@ -1,6 +1,7 @@
 //! Signal's signed and one-time pre-keys, and what a `pkmsg` names.
 
 use super::{End, flipped, two};
+use crate::limits::{MAX_PQ_KEY_LEN, MAX_PRE_KEY_ID};
 use crate::{Account, Encrypted, Error, Suite, account_key, pre_key_key};
 use comity_core::RecordKind;
 
@@ -80,7 +81,15 @@ pub fn bad_bundles_are_refused(suite: impl Suite + 'static) {
     let mut bad = bundle.clone();
     bad.identity = a.account().identity();
     assert_eq!(a.establish(&bob, &bad).unwrap_err(), Error::BadSignature);
+    for id in [MAX_PRE_KEY_ID + 2, u32::MAX] {
+        let mut bad = bundle.clone();
+        bad.one_time.as_mut().unwrap().id = id;
+        assert_eq!(a.establish(&bob, &bad).unwrap_err(), Error::Malformed("pre-key id"));
+    }
     if let Some(pq) = &bundle.pq {
+        let mut bad = bundle.clone();
+        bad.pq.as_mut().unwrap().value = vec![8; MAX_PQ_KEY_LEN + 1].into();
+        assert_eq!(a.establish(&bob, &bad).unwrap_err(), Error::LimitExceeded("post-quantum pre-key"));
         let mut bad = bundle.clone();
         let mut value = pq.value.to_vec();
         value[100] ^= 1;
