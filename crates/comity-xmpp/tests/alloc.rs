@@ -144,3 +144,18 @@ fn owned_is_bounded() {
     let packed = [&[0xf8, 3, 8, 8, 0xff, 13][..], &[0x11; 13]].concat().repeat(20_000);
     check_owned("packed", &[&[0, 0xf8, 2, 8, 0xf9, 0x4e, 0x20][..], &packed].concat());
 }
+
+/// Attribute names are kept while their element is open, and no longer.
+#[test]
+fn xml_events_take_room_for_what_is_open_alone() {
+    struct Ignore;
+    impl comity_xmpp::xml::XmlVisitor for Ignore {
+        fn start(&mut self, _: &str) {}
+        fn attr(&mut self, _: &str, _: &str) {}
+        fn bytes(&mut self, _: std::borrow::Cow<'_, [u8]>) {}
+        fn end(&mut self) {}
+    }
+    let xml = format!("<a>{}</a>", "<b c='' d='' e='' f='' g=''/>".repeat(20_000));
+    let (result, _, peak) = cost(|| comity_xmpp::xml::visit(xml.as_bytes(), &Limits::default(), &mut Ignore));
+    assert!(result.is_ok() && peak < 16 << 10, "{result:?}, {peak} bytes");
+}

@@ -281,6 +281,7 @@ fn jid_forms() {
         ("1-49151@interop", b"\xf5\xff\x83\x49\x15\x1f\x00\x00\x00\x01\xfc\x07interop"),
         ("999-49151:7@interop", b"\xf5\xff\x83\x49\x15\x1f\x00\x07\x03\xe7\xfc\x07interop"),
         ("1-x@interop", b"\xfa\xfc\x031-x\xfc\x07interop"),
+        ("1-2-3.5@interop", b"\xfa\xff\x84\x1a\x2a\x3b\x5f\xfc\x07interop"),
         ("49151:300@lid", b"\xfc\x0d49151:300@lid"),
     ] {
         assert_eq!(jid(text), bytes, "{text}");

@@ -54,6 +54,7 @@ fn takes() {
         ("<a><![CDATA[<b>&amp;]]]></a>", body("<b>&amp;]")),
         ("<a>\r\nx\ry</a>", body("\nx\ny")),
         ("<a>\n  <b/>\n</a>", Node::new("a").with_child(Node::new("b"))),
+        ("<a b='x\ty\nz'/>", Node::new("a").with_attr("b", "x y z")),
         ("<a b='x\ny&#10;z'/>", Node::new("a").with_attr("b", "x y\nz")),
         ("<p:a xmlns:p='u' p:b='1'/>", Node::new("p:a").with_attr("xmlns:p", "u").with_attr("p:b", "1")),
         ("<a xml:lang='de'/>", Node::new("a").with_attr("xml:lang", "de")),
@@ -64,8 +65,9 @@ fn takes() {
     }
 }
 
-const REFUSED: [&str; 46] = [
+const REFUSED: [&str; 47] = [
     "",
+    "\u{feff}<?xml version='1.0'?><a/>",
     "x",
     "<a>",
     "</a>",
