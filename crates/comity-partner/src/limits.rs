@@ -117,7 +117,10 @@ pub const MAX_ENDPOINT_LEN: usize = 2048;
 pub const WEBPUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Web Push requests at once.
-pub const WEBPUSH_CALLS: usize = 16;
+pub const WEBPUSH_CALLS: usize = 64;
+
+/// How long a wake-up that is being sent is left alone.
+pub const WEBPUSH_LEASE: Duration = Duration::from_secs(60);
 
 /// How long a push service keeps a wake-up for a device that is away.
 pub const WEBPUSH_TTL: Duration = Duration::from_secs(24 * 3600);

@@ -19,6 +19,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::MutexGuard;
 
 /// What is expected of a token.
 #[derive(Clone, Debug, Deserialize)]
@@ -62,7 +63,9 @@ impl OidcConfig {
 
 /// Authenticates the users of an OpenID provider. Its keys are fetched when first needed, then every [`OIDC_REFRESH`], and for
 /// an unknown `kid` at most once per [`OIDC_MIN_GAP`].
-pub struct Oidc {
+pub struct Oidc(Arc<Shared>);
+
+struct Shared {
     config: OidcConfig,
     sandbox: bool,
     http: reqwest::Client,
@@ -73,7 +76,7 @@ pub struct Oidc {
 
 impl core::fmt::Debug for Oidc {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Oidc").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Oidc").field("config", &self.0.config).finish_non_exhaustive()
     }
 }
 
@@ -106,17 +109,26 @@ impl Oidc {
     pub fn new(config: OidcConfig, sandbox: bool) -> Result<Self, Error> {
         config.check(sandbox)?;
         let http = build(client(sandbox, OIDC_TIMEOUT).https_only(!sandbox))?;
-        Ok(Self { config, sandbox, http, keys: RwLock::default(), asked: tokio::sync::Mutex::default() })
+        let (keys, asked) = (RwLock::default(), tokio::sync::Mutex::default());
+        Ok(Self(Arc::new(Shared { config, sandbox, http, keys, asked })))
     }
+}
 
-    async fn user(&self, token: Option<&str>) -> Result<UserVisibleId, Problem> {
+impl Shared {
+    async fn user(self: &Arc<Self>, token: Option<&str>) -> Result<UserVisibleId, Problem> {
         let token = token.ok_or_else(|| unauthorized(r#"Bearer realm="partner""#))?;
         let mut verdict = self.judge(token);
-        if verdict == Err(Refused::UnknownKey)
-            || self.at_hand().is_none_or(|keys| clock::now().since(keys.fetched) > OIDC_REFRESH)
-        {
-            self.refresh(verdict == Err(Refused::UnknownKey)).await;
+        if verdict == Err(Refused::UnknownKey) {
+            self.refresh(self.asked.lock().await).await;
             verdict = self.judge(token);
+        } else if self.at_hand().is_some_and(|keys| clock::now().since(keys.fetched) > OIDC_REFRESH) {
+            // Nobody waits for a regular fetch.
+            let shared = Arc::clone(self);
+            tokio::spawn(async move {
+                if let Ok(asked) = shared.asked.try_lock() {
+                    shared.refresh(asked).await;
+                }
+            });
         }
         verdict.map_err(|refused| {
             if self.at_hand().is_none() {
@@ -140,14 +152,9 @@ impl Oidc {
     }
 
     /// Fetches the keys, if that is allowed now. One at a time: who waited for another's fetch does not fetch again.
-    async fn refresh(&self, unknown_key: bool) {
-        let mut asked = self.asked.lock().await;
+    async fn refresh(&self, mut asked: MutexGuard<'_, Option<Timestamp>>) {
         let now = clock::now();
-        let gap = match self.at_hand() {
-            None => OIDC_RETRY,
-            Some(keys) if !unknown_key && now.since(keys.fetched) <= OIDC_REFRESH => return,
-            Some(_) => OIDC_MIN_GAP,
-        };
+        let gap = if self.at_hand().is_some() { OIDC_MIN_GAP } else { OIDC_RETRY };
         if asked.is_some_and(|asked| asked <= now && now.since(asked) < gap) {
             return;
         }
@@ -193,7 +200,7 @@ impl Oidc {
 
 impl Authenticator for Oidc {
     fn authenticate<'a>(&'a self, request: &'a Parts) -> BoxFuture<'a, Result<UserVisibleId, Problem>> {
-        Box::pin(self.user(credentials(&request.headers, "Bearer")))
+        Box::pin(self.0.user(credentials(&request.headers, "Bearer")))
     }
 }
 

@@ -132,7 +132,7 @@ impl Modify for Schemes {
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "comity-partner", description = "What a messenger's back end adds to interoperate: keys, ownership tokens, push, media."),
+    info(title = "comity-partner", description = "What a messenger's back end adds to interoperate: keys, ownership tokens, push, media. Ways to be woken that are not configured answer 404."),
     paths(token::jwks, token::issue, push::push, wake::wake, subscription::key, subscription::subscribe,
         subscription::unsubscribe, media::upload, media::download),
     components(schemas(ProblemDetails)),

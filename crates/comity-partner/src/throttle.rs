@@ -27,7 +27,7 @@ pub struct Tries {
 }
 
 /// An [`Authenticator`] behind limits on failures ([`AUTH_TRIES_PER_ADDRESS`], [`AUTH_TRIES_PER_USER`]): over them 429 is
-/// answered, without asking it. What succeeds does not count; requests without credentials neither.
+/// answered, without asking it. What succeeds does not count, requests without credentials neither; one that is broken off does.
 ///
 /// An IPv6 address counts as its /64. A user is who HTTP Basic credentials claim to be: who guesses at a user's secret also
 /// keeps that user waiting. What is counted is kept in tables of [`AUTH_SLOTS`] places each, found by a keyed hash: no

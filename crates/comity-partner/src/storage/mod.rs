@@ -101,8 +101,10 @@ pub trait PartnerStore: Send + Sync {
     /// Takes the mark off: the user was woken.
     fn take_wake(&self, user: &UserVisibleId) -> BoxFuture<'_, StoreResult<()>>;
 
-    /// Up to `limit` wake-ups of users with a subscription that are due at `now`, the longest due first.
-    fn due(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, StoreResult<Vec<Delivery>>>;
+    /// Up to `limit` wake-ups of users with a subscription that are due at `now`, the longest due first. They are due again at
+    /// `until`, unless [`delivered`](Self::delivered) or [`retry`](Self::retry) says otherwise before: so that nobody else
+    /// takes them meanwhile, and a crash loses none.
+    fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> BoxFuture<'_, StoreResult<Vec<Delivery>>>;
 
     /// When the next wake-up of a user with a subscription is due.
     fn next_due(&self) -> BoxFuture<'_, StoreResult<Option<Timestamp>>>;

@@ -271,21 +271,24 @@ impl PartnerStore for SqliteStore {
         self.with(move |db| execute(db, "DELETE FROM wake WHERE user = ?1", [user]).map(|_| Ok(())))
     }
 
-    fn due(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, StoreResult<Vec<Delivery>>> {
+    fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> BoxFuture<'_, StoreResult<Vec<Delivery>>> {
         self.with(move |db| {
             let mut statement = db.prepare_cached(
-                "SELECT wake.user, attempts, version FROM wake JOIN subscription ON wake.user = subscription.user
-                 WHERE due <= ?1 ORDER BY due LIMIT ?2",
+                "UPDATE wake SET due = ?2 WHERE user IN
+                    (SELECT wake.user FROM wake JOIN subscription ON wake.user = subscription.user
+                     WHERE due <= ?1 ORDER BY due LIMIT ?3)
+                 RETURNING user, attempts, version",
             )?;
-            let rows = statement
-                .query_map(params![ms(now), limit], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)))?;
-            let mut due = Vec::new();
+            let rows = statement.query_map(params![ms(now), ms(until), limit], |row| {
+                Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?))
+            })?;
+            let mut claimed = Vec::new();
             for row in rows {
                 let (user, attempts, version) = row?;
                 let Ok(user) = user.parse() else { return Ok(Err(StoreError::Corrupt("a user's id".into()))) };
-                due.push(Delivery { user, attempts, version });
+                claimed.push(Delivery { user, attempts, version });
             }
-            Ok(Ok(due))
+            Ok(Ok(claimed))
         })
     }
 
@@ -431,15 +434,20 @@ mod tests {
             assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         }
         let store = SqliteStore::open(&path).unwrap();
-        let due = store.due(NOW, 10).await.unwrap();
-        assert_eq!(due.iter().map(|d| d.user.clone()).collect::<Vec<_>>(), [user(1)]); // who has a subscription
+        let after = |secs| NOW.after(core::time::Duration::from_secs(secs));
+        let claimed = store.claim(NOW, after(60), 10).await.unwrap();
+        assert_eq!(claimed.iter().map(|d| d.user.clone()).collect::<Vec<_>>(), [user(1)]); // who has a subscription
+        assert!(store.claim(NOW, after(60), 10).await.unwrap().is_empty()); // claimed
+        assert_eq!(store.claim(after(60), after(120), 10).await.unwrap().len(), 1); // whoever claimed it is gone
         assert!(store.put_wake(&user(1), NOW).await.unwrap()); // while the first is on its way
-        store.delivered(&due[0]).await.unwrap();
+        store.delivered(&claimed[0]).await.unwrap();
         assert!(store.has_wake(&user(1)).await.unwrap());
-        let again = store.due(NOW, 10).await.unwrap();
-        store.retry(&again[0], NOW.after(core::time::Duration::from_secs(9))).await.unwrap();
-        assert!(store.due(NOW, 10).await.unwrap().is_empty());
-        assert_eq!(store.next_due().await.unwrap(), Some(NOW.after(core::time::Duration::from_secs(9))));
+        let again = store.claim(NOW, after(60), 10).await.unwrap();
+        store.retry(&again[0], after(9)).await.unwrap();
+        assert!(store.claim(after(8), after(60), 10).await.unwrap().is_empty());
+        assert_eq!(store.next_due().await.unwrap(), Some(after(9)));
+        let third = store.claim(after(9), after(60), 10).await.unwrap();
+        assert_eq!(third[0].attempts, 1);
         store.sweep(NOW.after(core::time::Duration::from_secs(1)), NOW).await.unwrap();
         assert!(!store.has_wake(&user(2)).await.unwrap());
     }

@@ -6,8 +6,8 @@ mod vapid;
 pub(crate) use crypt::is_public_key;
 
 use crate::limits::{
-    MAX_ENDPOINT_LEN, WAKE_KEEP, WEBPUSH_CALLS, WEBPUSH_FIRST_RETRY, WEBPUSH_MAX_RETRY, WEBPUSH_TIMEOUT, WEBPUSH_TRIES,
-    WEBPUSH_TTL,
+    MAX_ENDPOINT_LEN, WAKE_KEEP, WEBPUSH_CALLS, WEBPUSH_FIRST_RETRY, WEBPUSH_LEASE, WEBPUSH_MAX_RETRY, WEBPUSH_TIMEOUT,
+    WEBPUSH_TRIES, WEBPUSH_TTL,
 };
 use crate::metrics::{WEBPUSH, count};
 use crate::outgoing::{acceptable, causes, guarded_client};
@@ -19,10 +19,9 @@ use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use comity_core::{Redacted, StoreError, UserVisibleId};
 use core::time::Duration;
-use futures_util::StreamExt as _;
 use rand_core::Rng as _;
 use std::sync::Arc;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 use vapid::VapidKey;
 
@@ -50,6 +49,7 @@ struct Sender {
     subject: String,
     sandbox: bool,
     http: reqwest::Client,
+    places: Arc<Semaphore>,
     more: Notify,
 }
 
@@ -63,7 +63,8 @@ impl WebPush {
         check_subject(subject)?;
         let vapid = load_key(&*store).await?;
         let http = guarded_client(sandbox, WEBPUSH_TIMEOUT)?;
-        let sender = Sender { store, vapid, subject: subject.into(), sandbox, http, more: Notify::new() };
+        let places = Arc::new(Semaphore::new(WEBPUSH_CALLS));
+        let sender = Sender { store, vapid, subject: subject.into(), sandbox, http, places, more: Notify::new() };
         let sender = Arc::new(sender);
         let task = tokio::spawn(keep_sending(Arc::clone(&sender)));
         Ok(Self { sender, _task: Arc::new(AbortOnDropHandle::new(task)) })
@@ -132,18 +133,28 @@ impl PushSink for WebPush {
 
 async fn keep_sending(sender: Arc<Sender>) {
     loop {
-        match sender.store.due(clock::now(), WEBPUSH_CALLS as u32).await {
-            Ok(due) if !due.is_empty() => {
-                let calls = futures_util::stream::iter(due).map(|delivery| sender.send(delivery));
-                let outcomes: Vec<StoreResult<()>> = calls.buffer_unordered(WEBPUSH_CALLS).collect().await;
-                if outcomes.iter().all(Result::is_ok) {
-                    continue;
-                }
-                tracing::error!("the store failed: Web Push waits");
-                tokio::time::sleep(WEBPUSH_FIRST_RETRY).await; // else the same would be sent over and over
+        // Not in rounds: a push service that is slow holds its own place, not everyone's.
+        let Ok(first) = Arc::clone(&sender.places).acquire_owned().await else { return };
+        let room = u32::try_from(sender.places.available_permits()).unwrap_or(0) + 1;
+        let now = clock::now();
+        let claimed = sender.store.claim(now, now.after(WEBPUSH_LEASE), room).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "the store failed: Web Push waits");
+            Vec::new()
+        });
+        drop(first);
+        if !claimed.is_empty() {
+            for delivery in claimed {
+                let Ok(place) = Arc::clone(&sender.places).acquire_owned().await else { return };
+                let sender = Arc::clone(&sender);
+                tokio::spawn(async move {
+                    let _place = place;
+                    if let Err(error) = sender.send(delivery).await {
+                        tracing::error!(%error, "the store failed: a wake-up is sent again"); // when its claim ends
+                    }
+                    sender.more.notify_one(); // it may be due again before what is waited for
+                });
             }
-            Ok(_) => {}
-            Err(error) => tracing::error!(%error, "the store failed: Web Push waits"),
+            continue;
         }
         let next = sender.store.next_due().await.ok().flatten();
         // At most a minute, so that a clock set back is noticed; never busy.
