@@ -20,7 +20,7 @@ pub(crate) struct Partner {
 
 #[derive(Default)]
 pub(crate) struct Shared {
-    jwks: Mutex<String>,
+    pub(crate) jwks: Mutex<String>,
     /// How often it was fetched.
     pub(crate) fetches: AtomicU32,
     /// Bodies and bearer tokens of the push calls taken.

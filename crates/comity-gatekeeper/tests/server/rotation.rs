@@ -118,6 +118,50 @@ async fn tokens_with_unknown_kids_cause_few_fetches() {
     assert!(world.partner.fetches() > before);
 }
 
+/// A set that breaks a rule is not taken, nor one from elsewhere: the last good one stays in use.
+#[tokio::test]
+async fn a_hostile_key_set_is_not_taken() {
+    let world = World::start_with("enlist_per_minute = 1000\n", "limits = { enlist_per_user_and_hour = 1000 }\n").await;
+    let alice = world.enlist("alice@partner.test").await;
+    let good = world.partner.state.jwks.lock().unwrap().clone();
+    let key: serde_json::Value = serde_json::from_str(&good).unwrap();
+    let key = &key["keys"][0];
+    let with = |member: &str, value: &str| {
+        let mut changed = key.clone();
+        changed[member] = value.into();
+        serde_json::json!({ "keys": [changed] }).to_string()
+    };
+    let other = Jwks::new([SigningKey::generate(Algorithm::Es256).unwrap().public()]).unwrap().to_json();
+    let small = serde_json::json!({"keys": [{"kty": "RSA", "alg": "RS256", "kid": "s", "n": "gAAB", "e": "AQAB"}]});
+    let mut ahead = Duration::ZERO;
+    for (what, set) in [
+        ("10 MiB", format!("{}{}", " ".repeat(10 << 20), other)),
+        ("100,000 keys", format!(r#"{{"keys":[{}]}}"#, vec!["{}"; 100_000].join(","))),
+        ("a small modulus", small.to_string()),
+        ("a kid twice", serde_json::json!({ "keys": [key, key] }).to_string()),
+        ("a private part", with("d", "AAAA")),
+        ("a wrong type", with("kid", "").replace("\"\"", "7")),
+        ("nothing", String::new()),
+        ("a page", "<html>".into()),
+    ] {
+        let (fetches, step) = (world.partner.fetches(), Duration::from_secs(60));
+        *world.partner.state.jwks.lock().unwrap() = set;
+        ahead += step;
+        world.clock.advance(step);
+        for _ in 0..500 {
+            if world.partner.fetches() > fetches {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(world.partner.fetches() > fetches, "{what}: fetched");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let token = world.partner.token_at(&alice.name, alice.noise.public().as_bytes(), now().after(ahead));
+        let form = alice.identity.form(alice.noise.public().as_bytes(), token);
+        assert_eq!(world.post_form(&form).await["status"], "ok", "{what}");
+    }
+}
+
 /// The gatekeeper's own keys: a partner that fetches its set as often as it should knows every key before it signs.
 #[tokio::test]
 async fn the_gatekeepers_bearer_keys_rotate() {
