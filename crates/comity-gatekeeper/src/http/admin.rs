@@ -1,6 +1,6 @@
 //! Administration: native users of the sandbox, blocked partner users.
 
-use super::{Ctx, bearer, problem};
+use super::{Ctx, bearer, openapi, problem};
 use crate::hub::Ending;
 use crate::limits::MAX_DISPLAY_NAME;
 use crate::site::Site;
@@ -16,10 +16,15 @@ use comity_noise::PublicKey;
 use serde::Deserialize;
 
 /// A native account: a phone number and the Noise key that logs in for it.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 pub(super) struct Native {
+    /// 5 to 15 digits, with or without `+`.
+    #[schema(pattern = r"^\+?[1-9][0-9]{4,14}$")]
     phone_number: String,
+    /// Curve25519, 32 bytes in base64url without padding.
+    #[schema(pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$")]
     noise_key: String,
+    /// Shown to others.
     #[serde(default)]
     display_name: String,
 }
@@ -36,13 +41,22 @@ fn authorize(site: &Site, headers: &HeaderMap) -> Result<(), Response> {
 }
 
 /// A partner user who may no more enlist or log in, or may again.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 pub(super) struct Block {
+    /// A partner user's JID.
     jid: String,
+    /// Whether it is to be.
     blocked: bool,
 }
 
 /// `POST /admin/block`: blocks a partner user, or lets it in again; a connection of a blocked one ends. Idempotent.
+#[utoipa::path(post, path = "/admin/block", tag = "admin", request_body = Block, security(("admin" = [])), responses(
+    (status = 200, description = "As it is now", body = openapi::Blocked, content_type = "application/json"),
+    (status = 400, description = "Not what is asked for here", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    (status = 401, description = "The admin token is required", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    (status = 404, description = "No such user, or no administration", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    (status = 408, description = "The body took too long", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+))]
 pub(super) async fn block(State(site): Ctx, headers: HeaderMap, body: Result<Json<Block>, JsonRejection>) -> Response {
     if let Err(refused) = authorize(&site, &headers) {
         return refused;
@@ -71,6 +85,13 @@ pub(super) async fn block(State(site): Ctx, headers: HeaderMap, body: Result<Jso
 }
 
 /// `POST /admin/native`: registers a native user, or gives it a new Noise key or name. Idempotent.
+#[utoipa::path(post, path = "/admin/native", tag = "admin", request_body = Native, security(("admin" = [])), responses(
+    (status = 200, description = "Registered", body = openapi::Account, content_type = "application/json"),
+    (status = 400, description = "Not what is asked for here", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    (status = 401, description = "The admin token is required", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    (status = 404, description = "No administration", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    (status = 408, description = "The body took too long", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+))]
 pub(super) async fn native(
     State(site): Ctx,
     headers: HeaderMap,

@@ -1,6 +1,6 @@
 //! Enlistment: `POST /3p/interop_reg` (PROTOCOL §4).
 
-use super::Ctx;
+use super::{Ctx, openapi};
 use crate::chat::notice;
 use crate::hub::Ending;
 use crate::limits::NUMBER_CANDIDATES;
@@ -27,18 +27,36 @@ use serde_json::json;
 use std::net::SocketAddr;
 
 /// The form. Every field is required; that one is missing is found with the sizes.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize, utoipa::ToSchema)]
+#[schema(as = Enlistment)]
 #[serde(default)]
-#[derive(Default)]
 pub(super) struct Request {
+    /// The client's Noise static public key, 32 bytes in base64url without padding, as all that follow.
+    #[schema(required, pattern = "^[A-Za-z0-9_-]{43}$")]
     authkey: String,
+    /// 5: Curve25519.
+    #[schema(required, pattern = "^BQ$")]
     e_keytype: String,
+    /// The registration id, 4 bytes, big endian.
+    #[schema(required, pattern = "^[A-Za-z0-9_-]{6}$")]
     e_regid: String,
+    /// The Signal identity public key.
+    #[schema(required, pattern = "^[A-Za-z0-9_-]{43}$")]
     e_ident: String,
+    /// The signed pre-key's id, 3 bytes, big endian.
+    #[schema(required, pattern = "^[A-Za-z0-9_-]{4}$")]
     e_skey_id: String,
+    /// The signed pre-key.
+    #[schema(required, pattern = "^[A-Za-z0-9_-]{43}$")]
     e_skey_val: String,
+    /// XEdDSA of the identity key over 5 and the signed pre-key.
+    #[schema(required, pattern = "^[A-Za-z0-9_-]{86}$")]
     e_skey_sig: String,
+    /// The ownership token.
+    #[schema(required, min_length = 1, max_length = 4096)]
     token: String,
+    /// The interop protocol version.
+    #[schema(required, pattern = "^[0-9.]+$")]
     v: String,
 }
 
@@ -152,6 +170,13 @@ impl Request {
     }
 }
 
+/// Refusals of the protocol are status 200, too: `status` says which.
+#[utoipa::path(post, path = "/3p/interop_reg", tag = "partners",
+    request_body(content = Request, content_type = "application/x-www-form-urlencoded"), responses(
+    (status = 200, description = "Enlisted, or refused", body = openapi::Enlisted, content_type = "application/json"),
+    (status = 408, description = "The form took too long", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    (status = 503, description = "Not now: again after `Retry-After`", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+))]
 pub(super) async fn enlist(
     State(site): Ctx,
     ConnectInfo(from): ConnectInfo<SocketAddr>,

@@ -1,6 +1,6 @@
 //! Media: the relay of what partners host, and native users' own files (PROTOCOL §10).
 
-use super::{Ctx, problem};
+use super::{Ctx, openapi, problem};
 use crate::IntegratorStatus;
 use crate::limits::{MAX_MEDIA, MEDIA_IDLE, MEDIA_TOTAL};
 use crate::site::Site;
@@ -60,6 +60,15 @@ where
 
 /// `GET /interop/whatsapp/download/{integrator}/{storage_reference}/`: fetches from the partner's media host and passes
 /// the bytes on as they come. The address is made of the integrator's configuration and the reference alone.
+#[utoipa::path(get, path = "/interop/whatsapp/download/{integrator}/{reference}/", tag = "native",
+    params(("integrator" = u16, Path, description = "Whose file"), ("reference" = String, Path, description = "Its storage reference")),
+    responses((status = 200, description = "The file", body = Vec<u8>, content_type = "application/octet-stream"),
+    (status = 400, description = "Not a storage reference", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    (status = 404, description = "No such integrator or file", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    (status = 502, description = "The partner's media host refused", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    (status = 503, description = "Not now", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    (status = 504, description = "The partner's media host did not answer", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+))]
 pub(super) async fn relay(State(site): Ctx, path: Result<Path<(u16, String)>, PathRejection>) -> Response {
     let Ok(Path((integrator, reference))) = path else {
         return problem(StatusCode::NOT_FOUND, "no such integrator");
@@ -122,6 +131,20 @@ pub(super) struct UploadQuery {
 const KINDS: &[&str] = &["image", "sticker", "video", "gif", "audio", "ptt", "document"];
 
 /// `POST /mms/{type}/{token}`: takes a native user's encrypted file; its SHA-256 must be the token.
+#[utoipa::path(post, path = "/mms/{kind}/{token}", tag = "native",
+    params(("kind" = String, Path, description = "`image`, `video` and so on"),
+        ("token" = String, Path, description = "The file's SHA-256 in base64url"),
+        ("auth" = String, Query, description = "As the chat channel gave it")),
+    request_body(content = Option<Vec<u8>>, content_type = "application/octet-stream"), responses(
+    (status = 200, description = "Stored", body = openapi::Uploaded, content_type = "application/json"),
+    (status = 400, description = "Not what is asked for here", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    (status = 401, description = "`auth` is missing, wrong or expired", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    (status = 404, description = "No such media type", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    (status = 408, description = "The body took too long", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    (status = 413, description = "The file is too large", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    (status = 415, description = "The body's SHA-256 is not the token", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    (status = 503, description = "Not now", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+))]
 pub(super) async fn upload(
     State(site): Ctx,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -197,6 +220,11 @@ async fn store_body(site: &Site, body: impl Stream<Item = io::Result<Bytes>>, ha
 }
 
 /// `GET /v/t/{reference}`: a native user's file. The query is ignored.
+#[utoipa::path(get, path = "/v/t/{reference}", tag = "native",
+    params(("reference" = String, Path, description = "As the upload gave it")), responses(
+    (status = 200, description = "The file", body = Vec<u8>, content_type = "application/octet-stream"),
+    (status = 404, description = "No such file", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+))]
 pub(super) async fn download(State(site): Ctx, path: Result<Path<String>, PathRejection>) -> Response {
     let Ok(Path(reference)) = path else { return problem(StatusCode::NOT_FOUND, "no such file") };
     if !is_reference(&reference) {

@@ -3,6 +3,7 @@
 mod admin;
 mod enlist;
 mod media;
+mod openapi;
 
 use crate::limits::REQUEST_DEADLINE;
 use crate::site::Site;
@@ -35,7 +36,7 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .route("/admin/native", post(admin::native).layer(DefaultBodyLimit::max(MAX_ADMIN_BODY)))
         .route("/admin/block", post(admin::block).layer(DefaultBodyLimit::max(MAX_ADMIN_BODY)))
         .layer(axum::middleware::from_fn(deadline));
-    media.merge(rest).with_state(site)
+    media.merge(rest).merge(openapi::router()).with_state(site)
 }
 
 async fn deadline(request: Request, next: Next) -> Response {
@@ -44,7 +45,11 @@ async fn deadline(request: Request, next: Next) -> Response {
 }
 
 /// The keys of the bearer tokens that the gatekeeper's calls carry (PROTOCOL §3).
-async fn jwks(State(site): Ctx) -> Response {
+#[utoipa::path(get, path = "/.well-known/jwks", tag = "partners", responses(
+    (status = 200, description = "The key set", body = openapi::KeySet, content_type = "application/json"),
+    (status = 408, description = "Too slow", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+))]
+pub(crate) async fn jwks(State(site): Ctx) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, JWKS_CACHE_CONTROL)];
     (headers, site.partners.own_jwks()).into_response()
 }

@@ -16,6 +16,7 @@ mod keys;
 mod login;
 mod mail;
 mod media;
+mod openapi;
 mod ops;
 mod page;
 mod partner;
