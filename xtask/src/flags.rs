@@ -28,6 +28,13 @@ xflags::xflags! {
             /// Kills of each suite. Default 1000.
             optional --kills kills: u32
         }
+        /// Two clients write to each other while the gatekeeper is killed again and again: nothing lost, nothing twice.
+        cmd soak {
+            /// The server is the one that is killed. For now, the only choice.
+            optional --server
+            /// Kills. Default 200.
+            optional --rounds rounds: u32
+        }
         /// Benchmarks against their peers: a table, and target/bench/AREA.json.
         cmd bench {
             /// xmpp, noise, signal, media or gatekeeper; all if left out.

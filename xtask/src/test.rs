@@ -51,6 +51,15 @@ pub(crate) fn kill(sh: &Shell, kills: u32) -> Result {
     Ok(())
 }
 
+/// Kills the gatekeeper under load so often.
+pub(crate) fn soak(sh: &Shell, rounds: u32) -> Result {
+    let rounds = rounds.to_string();
+    cmd!(sh, "cargo test --workspace --all-features --test end_to_end soak -- --nocapture")
+        .env("COMITY_ROUNDS", rounds)
+        .run()?;
+    Ok(())
+}
+
 /// Reads a harness's summary line: `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
 fn summary(line: &str) -> Option<Totals> {
     let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;

@@ -9,6 +9,7 @@
     reason = "a test"
 )]
 
+mod soak;
 mod world;
 
 use comity_client::SqliteStore;

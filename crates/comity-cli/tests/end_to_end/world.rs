@@ -9,17 +9,31 @@ use comity_signal::Suites;
 use comity_signal_pqxdh::Pqxdh;
 use comity_signal_x3dh::X3dh;
 use std::net::TcpListener;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
 pub(crate) const ALICE: &str = "alice@partner.test";
 pub(crate) const BOB: u64 = 4_915_100_000_001;
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Under this name, in its environment, a process of this test finds the configuration of the gatekeeper that it is.
+pub(crate) const SERVER: &str = "COMITY_SOAK_GATEKEEPER";
+
+/// Where the gatekeeper is.
+enum Serving {
+    Nowhere,
+    Here(Gatekeeper),
+    /// In a process of its own, to be killed.
+    Apart(Option<Child>),
+}
+
 pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
-    gatekeeper: Option<Gatekeeper>,
+    gatekeeper: Serving,
     gatekeeper_config: String,
     partner_http: String,
     gatekeeper_http: String,
@@ -34,6 +48,15 @@ fn free_port() -> u16 {
 
 impl World {
     pub(crate) async fn start() -> Self {
+        Self::start_with(Serving::Nowhere).await
+    }
+
+    /// With the gatekeeper in a process of its own.
+    pub(crate) async fn start_apart() -> Self {
+        Self::start_with(Serving::Apart(None)).await
+    }
+
+    async fn start_with(gatekeeper: Serving) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (chat, http, partner) = (free_port(), free_port(), free_port());
         let (partner_http, gatekeeper_http) =
@@ -71,7 +94,7 @@ impl World {
         tokio::spawn(server.serve(async { drop(stopped.await) }));
         let mut world = Self {
             dir,
-            gatekeeper: None,
+            gatekeeper,
             gatekeeper_config,
             partner_http,
             gatekeeper_http,
@@ -84,10 +107,24 @@ impl World {
     }
 
     pub(crate) async fn start_gatekeeper(&mut self) {
-        let config = comity_gatekeeper::Config::from_toml(&self.gatekeeper_config).unwrap();
-        let gatekeeper = Gatekeeper::start(config, Options::default()).await.unwrap();
-        self.root = TrustRoot(gatekeeper.root());
-        self.gatekeeper = Some(gatekeeper);
+        if let Serving::Apart(child) = &mut self.gatekeeper {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args(["--exact", "soak::gatekeeper_process", "--nocapture"]).env(SERVER, &self.gatekeeper_config);
+            let mut started = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+            let mut lines = BufReader::new(started.stdout.take().unwrap()).lines();
+            *child = Some(started);
+            self.root = loop {
+                let line = lines.next_line().await.unwrap().expect("the gatekeeper ended");
+                if let Some((_, root)) = line.split_once("root=") {
+                    break TrustRoot(root.parse().unwrap());
+                }
+            };
+        } else {
+            let config = comity_gatekeeper::Config::from_toml(&self.gatekeeper_config).unwrap();
+            let gatekeeper = Gatekeeper::start(config, Options::default()).await.unwrap();
+            self.root = TrustRoot(gatekeeper.root());
+            self.gatekeeper = Serving::Here(gatekeeper);
+        }
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         for _ in 0..200 {
             let answer = http.get(format!("{}/readyz", self.gatekeeper_http)).send().await;
@@ -100,7 +137,15 @@ impl World {
     }
 
     pub(crate) async fn stop_gatekeeper(&mut self) {
-        self.gatekeeper.take().unwrap().shutdown().await;
+        match std::mem::replace(&mut self.gatekeeper, Serving::Nowhere) {
+            Serving::Here(gatekeeper) => gatekeeper.shutdown().await,
+            _ => panic!("it is not here"),
+        }
+    }
+
+    pub(crate) async fn kill_gatekeeper(&mut self) {
+        let Serving::Apart(child) = &mut self.gatekeeper else { panic!("it is here") };
+        child.take().unwrap().kill().await.unwrap();
     }
 
     /// The store `name`, which several clients may use one after the other.
@@ -175,6 +220,16 @@ impl User {
                 return found;
             }
             self.kept.push(event);
+        }
+    }
+
+    /// The same, of the events to come alone, however long it takes; others are not kept.
+    pub(crate) async fn next<T>(&mut self, pick: impl Fn(&Event) -> Option<T>) -> T {
+        loop {
+            let event = self.events.next().await.expect("the client stopped");
+            if let Some(found) = pick(&event) {
+                return found;
+            }
         }
     }
 
