@@ -2,18 +2,24 @@
 
 use crate::client::{Client, body};
 use crate::partner::{Partner, now};
-use crate::world::{ADMIN, World, config};
+use crate::world::{ADMIN, User, World, config};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    chat: std::net::SocketAddr,
+    pub(crate) chat: std::net::SocketAddr,
     http: String,
     root: comity_noise::PublicKey,
+}
+
+impl Server {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
 }
 
 fn command(dir: &Path) -> Command {
@@ -22,7 +28,7 @@ fn command(dir: &Path) -> Command {
     command
 }
 
-async fn start(dir: &Path) -> Server {
+pub(crate) async fn start(dir: &Path) -> Server {
     let mut child = command(dir).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
@@ -33,7 +39,7 @@ async fn start(dir: &Path) -> Server {
 }
 
 /// A world whose server is the binary: only its partner, users and payloads are used.
-async fn world() -> World {
+pub(crate) async fn world() -> World {
     let world = World {
         partner: Partner::start().await,
         dir: tempfile::tempdir().unwrap(),
@@ -46,12 +52,40 @@ async fn world() -> World {
     world
 }
 
-async fn online(world: &World, server: &Server, user: &crate::world::User) -> Client {
+pub(crate) async fn online(world: &World, server: &Server, user: &User) -> Client {
     let (mut client, first) =
         Client::connect(server.chat, server.root, &user.noise, &world.payload(user), None, now()).await;
     assert_eq!(first.tag(), "success", "{first:?}");
     client.activate().await;
     client
+}
+
+/// A native user.
+pub(crate) async fn native(world: &World, server: &Server) -> User {
+    use base64::Engine as _;
+    let noise = comity_noise::StaticKey::generate(&mut crate::world::rng());
+    let key = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(noise.public().as_bytes());
+    let body = serde_json::json!({ "phone_number": "4915112345678", "noise_key": key });
+    let answer = world.http.post(format!("{}/admin/native", server.http)).bearer_auth(ADMIN).json(&body).send();
+    assert!(answer.await.unwrap().status().is_success());
+    let identity = crate::client::Identity::generate();
+    User { jid: "4915112345678@s.whatsapp.net".into(), name: "Bob".into(), noise, identity }
+}
+
+/// A partner user, once the server has the partner's keys.
+pub(crate) async fn enlist(world: &World, server: &Server, name: &str) -> User {
+    let mut user = world.stranger(name);
+    for _ in 0..100 {
+        let form = world.form(&user);
+        let answer = world.http.post(format!("{}/3p/interop_reg", server.http)).form(&form).send().await.unwrap();
+        if answer.status().is_success() {
+            let answer: serde_json::Value = answer.json().await.unwrap();
+            user.jid = answer["login"].as_str().unwrap().to_owned();
+            return user;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("the partner's keys never came");
 }
 
 #[tokio::test]
@@ -79,32 +113,12 @@ async fn check_config_and_sigterm() {
 
 #[tokio::test]
 async fn sigkill_loses_nothing_acknowledged_and_delivers_nothing_twice_by_id() {
-    use base64::Engine as _;
     let world = world().await;
     let mut server = start(world.dir.path()).await;
     let root = server.root;
 
-    let bob = {
-        let noise = comity_noise::StaticKey::generate(&mut crate::world::rng());
-        let key = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(noise.public().as_bytes());
-        let body = serde_json::json!({ "phone_number": "4915112345678", "noise_key": key });
-        let answer = world.http.post(format!("{}/admin/native", server.http)).bearer_auth(ADMIN).json(&body).send();
-        assert!(answer.await.unwrap().status().is_success());
-        let identity = crate::client::Identity::generate();
-        crate::world::User { jid: "4915112345678@s.whatsapp.net".into(), name: "Bob".into(), noise, identity }
-    };
-    let mut alice = world.stranger("alice@partner.test");
-    for attempt in 0.. {
-        let form = world.form(&alice);
-        let answer = world.http.post(format!("{}/3p/interop_reg", server.http)).form(&form).send().await.unwrap();
-        if answer.status().is_success() {
-            let answer: serde_json::Value = answer.json().await.unwrap();
-            alice.jid = answer["login"].as_str().unwrap().to_owned();
-            break;
-        }
-        assert!(attempt < 100);
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    let bob = native(&world, &server).await;
+    let alice = enlist(&world, &server, "alice@partner.test").await;
     online(&world, &server, &bob).await.opt_in(&[12]).await;
 
     let (mut acknowledged, mut received) = (BTreeSet::new(), Vec::new());

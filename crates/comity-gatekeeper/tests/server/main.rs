@@ -12,6 +12,7 @@ mod binary;
 mod client;
 mod consent;
 mod enlist;
+mod hostile;
 mod keys;
 mod login;
 mod mail;
@@ -24,5 +25,7 @@ mod push;
 mod registry;
 mod replay;
 mod rotation;
+#[cfg(target_os = "linux")]
+mod stalled;
 mod tokens;
 mod world;
