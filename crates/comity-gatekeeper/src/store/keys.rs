@@ -218,3 +218,59 @@ impl Store {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    fn native(number: u32) -> Jid {
+        format!("4915{number:06}@s.whatsapp.net").parse().unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn sixty_four_fetchers_of_ten_thousand_keys_get_none_twice() {
+        const OWNERS: u32 = 4;
+        const KEYS: u32 = 2500; // of each
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(&dir.path().join("db")).unwrap());
+        let now = Timestamp::from_secs(1_764_000_000);
+        for number in 0..64 + OWNERS {
+            store.register_native(native(number), [0; 32], String::new(), now).await.unwrap();
+        }
+        for owner in 0..OWNERS {
+            let skey = SignedKey { id: 1, value: vec![3; 32], signature: vec![4; 64] };
+            let bundle = Bundle { registration: 1, identity: [2; 32], skey, pq_last: None };
+            let keys = (1..=KEYS).map(|id| OneTimeKey { id, value: vec![owner as u8; 32] }).collect();
+            let upload = Upload { bundle, keys, pq_keys: Vec::new() };
+            let notice = Notice { id: "n".into(), stanza: Vec::new() };
+            let stored = store.upload_keys(native(64 + owner), upload, notice, now).await;
+            assert_eq!(stored, Ok(Uploaded::Ok { told: Vec::new() }));
+        }
+        let fetchers = (0..64).map(|n| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let mut got = Vec::new();
+                loop {
+                    let wanted =
+                        (64..64 + OWNERS).map(|owner| Wanted { account: native(owner), one_time: true }).collect();
+                    let handouts = store.fetch_keys(native(n), wanted).await.unwrap();
+                    let keys = (0..).zip(handouts).filter_map(|(owner, h)| Some((owner, h.unwrap().key?.id)));
+                    let before = got.len();
+                    got.extend(keys);
+                    if got.len() == before {
+                        return got;
+                    }
+                }
+            })
+        });
+        let mut served = BTreeSet::new();
+        for fetcher in fetchers.collect::<Vec<_>>() {
+            for key in fetcher.await.unwrap() {
+                assert!(served.insert(key), "{key:?} was served twice");
+            }
+        }
+        assert_eq!(served.len() as u32, OWNERS * KEYS);
+    }
+}
