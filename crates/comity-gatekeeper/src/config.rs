@@ -2,7 +2,7 @@
 
 use crate::limits::{
     ENLIST_PER_INTEGRATOR_AND_MINUTE, ENLIST_PER_MINUTE, ENLIST_PER_USER_AND_HOUR, MAX_INTEGRATORS,
-    MEDIA_PER_INTEGRATOR,
+    MEDIA_PER_INTEGRATOR, STANZAS_PER_INTEGRATOR_AND_SECOND,
 };
 use crate::{Error, Networks};
 use comity_core::{IntegratorId, Secret};
@@ -102,6 +102,8 @@ pub struct IntegratorLimits {
     pub enlist_per_user_and_hour: u32,
     /// Relayed downloads at once.
     pub media_downloads: usize,
+    /// Stanzas of all its users, at once and per second in the long run; further ones wait in their sockets.
+    pub stanzas_per_second: u32,
 }
 
 impl Default for IntegratorLimits {
@@ -110,6 +112,7 @@ impl Default for IntegratorLimits {
             enlist_per_minute: ENLIST_PER_INTEGRATOR_AND_MINUTE,
             enlist_per_user_and_hour: ENLIST_PER_USER_AND_HOUR,
             media_downloads: MEDIA_PER_INTEGRATOR,
+            stanzas_per_second: STANZAS_PER_INTEGRATOR_AND_SECOND,
         }
     }
 }
@@ -268,7 +271,8 @@ impl Config {
                 return bad(format!("integrator {id}: an id is 1..=999"));
             }
             let limits = &integrator.limits;
-            if limits.enlist_per_minute == 0 || limits.enlist_per_user_and_hour == 0 || limits.media_downloads == 0 {
+            let rates = [limits.enlist_per_minute, limits.enlist_per_user_and_hour, limits.stanzas_per_second];
+            if rates.contains(&0) || limits.media_downloads == 0 {
                 return bad(format!("integrator {id}: a limit is 0; `status = \"suspended\"` stops it"));
             }
             if self.integrators.iter().skip(index + 1).any(|other| other.id == id || other.origin == integrator.origin)

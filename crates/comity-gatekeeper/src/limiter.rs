@@ -19,10 +19,21 @@ impl Bucket {
         Self { tokens: burst.into(), at: now }
     }
 
-    /// Takes a token, or says in how many seconds there is one.
-    pub(crate) fn take(&mut self, burst: u32, per_second: f64, now: Timestamp) -> Result<(), u64> {
+    fn refill(&mut self, burst: u32, per_second: f64, now: Timestamp) {
         self.tokens = (self.tokens + now.since(self.at).as_secs_f64() * per_second).min(burst.into());
         self.at = now;
+    }
+
+    /// Takes a token, in advance if there is none, and says how long to wait before the next.
+    pub(crate) fn reserve(&mut self, burst: u32, per_second: f64, now: Timestamp) -> Duration {
+        self.refill(burst, per_second, now);
+        self.tokens -= 1.0;
+        Duration::from_secs_f64((-self.tokens / per_second).max(0.0))
+    }
+
+    /// Takes a token, or says in how many seconds there is one.
+    pub(crate) fn take(&mut self, burst: u32, per_second: f64, now: Timestamp) -> Result<(), u64> {
+        self.refill(burst, per_second, now);
         if self.tokens >= 1.0 {
             self.tokens -= 1.0;
             return Ok(());
@@ -77,6 +88,18 @@ mod tests {
         assert!(buckets.take("a", 3, START.after(Duration::from_secs(20))).is_err());
         // A clock set back gives nothing away.
         assert!(buckets.take("a", 3, START).is_err());
+    }
+
+    #[test]
+    fn what_is_taken_in_advance_is_waited_for() {
+        let mut bucket = Bucket::full(2, START);
+        assert_eq!([0, 0, 100, 200], [(); 4].map(|()| bucket.reserve(2, 10.0, START).as_millis()));
+        assert_eq!(bucket.reserve(2, 10.0, START.after(Duration::from_millis(300))).as_millis(), 0);
+        assert_eq!(bucket.reserve(2, 10.0, START.after(Duration::from_secs(60))).as_millis(), 0);
+        assert_eq!(
+            [0, 100],
+            [(); 2].map(|()| bucket.reserve(2, 10.0, START.after(Duration::from_secs(60))).as_millis())
+        );
     }
 
     #[test]

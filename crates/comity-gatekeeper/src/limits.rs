@@ -99,6 +99,9 @@ pub const MAX_LIVE: usize = 32;
 pub const STANZA_BURST: u32 = 1000;
 /// See [`STANZA_BURST`].
 pub const STANZAS_PER_SECOND: u32 = 500;
+/// Stanzas of an integrator's users together, at once and per second in the long run, unless configured otherwise.
+pub const STANZAS_PER_INTEGRATOR_AND_SECOND: u32 = 10_000;
+
 /// How long a client that resumed may take to its first stanza; until then nothing is known of it but a payload that may be
 /// a replay (PROTOCOL §5.2).
 pub const FIRST_FRAME_DEADLINE: Duration = Duration::from_secs(45);

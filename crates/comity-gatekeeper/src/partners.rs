@@ -1,5 +1,6 @@
 //! The integrators and what their servers say: key sets and ownership tokens (PROTOCOL §3).
 
+use crate::limiter::Bucket;
 use crate::limits::PARTNER_TIMEOUT;
 use crate::metrics::{JWKS_FETCHES, count};
 use crate::{Clock, Config, Error, Integrator, IntegratorStatus};
@@ -22,6 +23,15 @@ pub(crate) struct Partner {
     pub(crate) id: IntegratorId,
     pub(crate) config: Integrator,
     pub(crate) media_slots: Arc<Semaphore>,
+    stanzas: Mutex<Bucket>,
+}
+
+impl Partner {
+    /// Counts a stanza of one of its users; how long that user's next one has to wait.
+    pub(crate) fn stanza(&self, now: Timestamp) -> Duration {
+        let limit = self.config.limits.stanzas_per_second;
+        self.stanzas.lock().unwrap_or_else(PoisonError::into_inner).reserve(limit, limit.into(), now)
+    }
 }
 
 /// All integrators.
@@ -53,7 +63,8 @@ impl Partners {
             }
             let slots = integrator.limits.media_downloads.min(Semaphore::MAX_PERMITS);
             let media_slots = Arc::new(Semaphore::new(slots));
-            by_id.insert(integrator.id, Arc::new(Partner { id, config: integrator.clone(), media_slots }));
+            let stanzas = Mutex::new(Bucket::full(integrator.limits.stanzas_per_second, clock.now()));
+            by_id.insert(integrator.id, Arc::new(Partner { id, config: integrator.clone(), media_slots, stanzas }));
         }
         let http = reqwest::Client::builder()
             .redirect(Policy::none())

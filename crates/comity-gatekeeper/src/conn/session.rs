@@ -7,12 +7,14 @@ use crate::chat::{Done, Reply, Session, Then, handle, is_pipelined};
 use crate::hub::{Ending, Port};
 use crate::limiter::Bucket;
 use crate::limits::{MAX_PENDING, STANZA_BURST, STANZAS_PER_SECOND};
+use crate::partners::Partner;
 use bytes::BytesMut;
 use comity_core::Redacted;
 use comity_xmpp::Node;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -58,12 +60,22 @@ pub(super) struct Live {
     /// Stanzas that wait for their commit, in the order in which they came.
     pending: FuturesOrdered<BoxFuture<'static, Done>>,
     bucket: Bucket,
+    /// Whose user it is, if a partner's: its users are limited together, too.
+    partner: Option<Arc<Partner>>,
 }
 
 impl Live {
     pub(super) fn new(session: Session, peer: Peer, port: Port) -> Self {
         let bucket = Bucket::full(STANZA_BURST, session.site.clock.now());
-        Self { session, peer, port, delivery: Delivery::new(), pending: FuturesOrdered::new(), bucket }
+        let partner = session.user.integrator().and_then(|id| session.site.partners.get(id.get()).cloned());
+        Self { session, peer, port, delivery: Delivery::new(), pending: FuturesOrdered::new(), bucket, partner }
+    }
+
+    /// Counts a stanza; how long the next one has to wait.
+    fn count(&mut self) -> Duration {
+        let now = self.session.site.clock.now();
+        let own = self.bucket.reserve(STANZA_BURST, STANZAS_PER_SECOND.into(), now);
+        self.partner.as_ref().map_or(own, |partner| own.max(partner.stanza(now)))
     }
 
     pub(super) async fn run(mut self, first: Option<BytesMut>, drain: watch::Receiver<bool>) -> Result<(), Over> {
@@ -129,11 +141,7 @@ impl Live {
             tokio::select! {
                 frame = self.peer.reader.frame(), if reading && !throttled => {
                     let node = decode(frame?)?;
-                    // Too fast: the rest waits in the socket.
-                    let now = self.session.site.clock.now();
-                    if self.bucket.take(STANZA_BURST, f64::from(STANZAS_PER_SECOND), now).is_err() {
-                        read_from = Instant::now() + Duration::from_secs_f64(1.0 / f64::from(STANZAS_PER_SECOND));
-                    }
+                    read_from = Instant::now() + self.count(); // too fast: the rest waits in the socket
                     self.take(node).await?;
                 }
                 () = sleep_until(read_from), if throttled => {}

@@ -2,7 +2,7 @@
 
 use crate::world::{ADMIN, User, World};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 async fn login(world: &World, user: &User) -> String {
     let (_, first) = world.try_log_in(user, &world.payload(user)).await;
@@ -116,6 +116,31 @@ async fn one_integrators_users_are_limited_together() {
     assert_eq!(world.post_form(&form).await["status"], "ok");
     world.clock.advance(Duration::from_secs(wait));
     assert_eq!(world.post_form(&world.form(&next)).await["status"], "ok");
+}
+
+/// What is over the limit waits, in its own socket; it is neither refused nor lost, and the other integrators' go on.
+#[tokio::test]
+async fn one_integrators_stanzas_are_limited_together() {
+    let mut world = World::start().await;
+    let (_, (bob, _)) = world.pair().await;
+    world.restart_with("", "limits = { stanzas_per_second = 20 }\n").await;
+    let bob_client = &mut world.online(&bob).await;
+    let mut clients = Vec::new();
+    for name in ["alice@partner.test", "carol@partner.test"] {
+        clients.push(world.log_in(&world.enlist(name).await).await);
+    }
+    let start = Instant::now();
+    for n in 0..40 {
+        for client in &mut clients {
+            client.message(&bob.jid, &format!("M{n}"), b"x").await;
+        }
+        bob_client.ping().await;
+    }
+    for client in &mut clients {
+        client.acked("message", "M39").await;
+    }
+    // 80 stanzas, 20 of them at once: three seconds, of which less than one may be gone by the clock's rounding.
+    assert!(start.elapsed() > Duration::from_secs(2), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
