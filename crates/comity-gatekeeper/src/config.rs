@@ -51,6 +51,9 @@ pub struct Config {
     /// Enlistments from one address, at once and per minute in the long run.
     #[serde(default = "enlist_per_minute")]
     pub enlist_per_minute: u32,
+    /// An enlisting client's address is the last in `X-Forwarded-For`: only behind a proxy that appends it.
+    #[serde(default)]
+    pub forwarded_for: bool,
     /// Where partner users may be.
     #[serde(default)]
     pub location: Networks,

@@ -4,13 +4,13 @@ use crate::auth::{Authenticator, basic};
 use crate::limits::{AUTH_SLOTS, AUTH_TRIES_PER_ADDRESS, AUTH_TRIES_PER_USER};
 use crate::metrics::{AUTH_FAILURES, count};
 use crate::{BoxFuture, Problem};
-use axum::extract::ConnectInfo;
 use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, COOKIE, HeaderValue, RETRY_AFTER};
 use axum::http::request::Parts;
 use comity_core::UserVisibleId;
+use comity_server::client_address;
 use core::hash::BuildHasher as _;
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::collections::hash_map::RandomState;
@@ -62,7 +62,7 @@ impl Throttled {
     }
 
     fn places(&self, request: &Parts) -> [Option<(&Buckets, u64)>; 2] {
-        let address = client_address(request, self.forwarded_for).map(network);
+        let address = client_address(&request.headers, &request.extensions, self.forwarded_for).map(network);
         let user = basic(&request.headers).map(|pair| {
             let user = pair.expose().split(|byte| *byte == b':').next().unwrap_or_default();
             self.hasher.hash_one(user)
@@ -99,16 +99,6 @@ impl Authenticator for Throttled {
             outcome
         })
     }
-}
-
-/// Where the client is.
-fn client_address(request: &Parts, forwarded_for: bool) -> Option<IpAddr> {
-    if forwarded_for {
-        // The last: what the proxy in front saw. Those before it are what the client says.
-        let last = request.headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
-        return last.rsplit(',').next()?.trim().parse().ok();
-    }
-    request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
 }
 
 /// One place for all addresses that one subscriber has.
@@ -158,7 +148,9 @@ impl Buckets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::extract::ConnectInfo;
     use base64::Engine as _;
+    use core::net::SocketAddr;
 
     /// Knows the secret of everyone.
     struct Knows;
@@ -219,9 +211,18 @@ mod tests {
         for _ in 0..AUTH_TRIES_PER_ADDRESS.burst * 3 {
             assert_eq!(status(&limited, "192.0.2.1", "alice", "right").await, 200);
         }
-        let mut parts = request("192.0.2.1", "alice", "right");
-        parts.headers.append("x-forwarded-for", HeaderValue::from_static("198.51.100.1, 203.0.113.9"));
-        assert_eq!(client_address(&parts, false), "192.0.2.1".parse().ok());
-        assert_eq!(client_address(&parts, true), "203.0.113.9".parse().ok());
+        // Behind a proxy, who guesses is who it names.
+        let proxied = Throttled::new(Arc::new(Knows), true);
+        let guess = |client: &'static str, user: &str| {
+            let mut parts = request("192.0.2.1", user, "wrong");
+            parts.headers.append("x-forwarded-for", HeaderValue::from_static(client));
+            parts
+        };
+        for n in 0..AUTH_TRIES_PER_ADDRESS.burst {
+            assert!(proxied.authenticate(&guess("203.0.113.9", &format!("user{n}"))).await.is_err());
+        }
+        let status = |outcome: Result<_, Problem>| outcome.map_or_else(|p| p.status().as_u16(), |_: UserVisibleId| 200);
+        assert_eq!(status(proxied.authenticate(&guess("203.0.113.9", "another")).await), 429);
+        assert_eq!(status(proxied.authenticate(&guess("203.0.113.10", "another")).await), 401);
     }
 }

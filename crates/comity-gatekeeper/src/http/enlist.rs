@@ -13,7 +13,7 @@ use crate::{INTEROP_VERSION, IntegratorStatus, Location};
 use axum::Json;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{ConnectInfo, Form, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,10 +21,10 @@ use comity_core::{Jid, Redacted, UserNumber};
 use comity_identity::Error as TokenError;
 use comity_identity::limits::TOKEN_LIFETIME;
 use comity_noise::{PublicKey, xeddsa};
-use comity_server::Problem;
+use comity_server::{Problem, client_address};
 use serde::Deserialize;
 use serde_json::json;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The form. Every field is required; that one is missing is found with the sizes.
 #[derive(Default, Deserialize, utoipa::ToSchema)]
@@ -180,9 +180,11 @@ impl Request {
 pub(super) async fn enlist(
     State(site): Ctx,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
     form: Result<Form<Request>, FormRejection>,
 ) -> Response {
-    match admit(&site, from, form).await {
+    let named = site.config.forwarded_for.then(|| client_address(&headers, &Extensions::new(), true)).flatten();
+    match admit(&site, named.unwrap_or(from.ip()), form).await {
         Ok(account) => {
             count(ENLISTMENTS, "result", "ok");
             tracing::info!(account = %Redacted(&account), "enlisted");
@@ -196,10 +198,10 @@ pub(super) async fn enlist(
     }
 }
 
-async fn admit(site: &Site, from: SocketAddr, form: Result<Form<Request>, FormRejection>) -> Result<Jid, Refusal> {
+async fn admit(site: &Site, from: IpAddr, form: Result<Form<Request>, FormRejection>) -> Result<Jid, Refusal> {
     let now = site.clock.now();
     let limited = Refusal::RateLimited;
-    site.enlist_by_address.take(subscriber(from.ip()), site.config.enlist_per_minute, now).map_err(limited)?;
+    site.enlist_by_address.take(subscriber(from), site.config.enlist_per_minute, now).map_err(limited)?;
     let Form(request) = form.map_err(|_| Refusal::BadRequest)?;
     let fields = request.check()?;
     let (partner, token) = site.partners.verify(&request.token, &fields.authkey).await.map_err(|error| {
@@ -215,7 +217,7 @@ async fn admit(site: &Site, from: SocketAddr, form: Result<Form<Request>, FormRe
     if partner.config.status == IntegratorStatus::Suspended {
         return Err(Refusal::Blocked);
     }
-    if site.location(from.ip()) == Location::Denied {
+    if site.location(from) == Location::Denied {
         return Err(Refusal::Location);
     }
     // Only what is proved counts against a user or an integrator: nobody else can use their share up.

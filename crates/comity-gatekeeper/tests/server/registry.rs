@@ -157,6 +157,30 @@ async fn one_address_is_limited_whatever_it_sends() {
 }
 
 #[tokio::test]
+async fn behind_a_proxy_the_address_it_names_counts() {
+    let world = World::start_with("enlist_per_minute = 2\nforwarded_for = true\n", "").await;
+    let post = async |forwarded: Option<&str>| {
+        let mut request = world.http.post(format!("{}/3p/interop_reg", world.url())).form(&[("authkey", "x")]);
+        if let Some(forwarded) = forwarded {
+            request = request.header("x-forwarded-for", forwarded);
+        }
+        let answer: Value = request.send().await.unwrap().json().await.unwrap();
+        answer["reason"].as_str().unwrap().to_owned()
+    };
+    for (forwarded, reason) in [
+        (Some("198.51.100.1, 203.0.113.9"), "bad_request"),
+        (Some("198.51.100.2, 203.0.113.9"), "bad_request"),
+        (Some("198.51.100.3, 203.0.113.9"), "rate_limited"),
+        (Some("203.0.113.10"), "bad_request"),
+        (None, "bad_request"),
+        (Some("nonsense"), "bad_request"),
+        (None, "rate_limited"),
+    ] {
+        assert_eq!(post(forwarded).await, reason, "{forwarded:?}");
+    }
+}
+
+#[tokio::test]
 async fn networks_decide_where_users_may_be() {
     let mut world = World::start_with("", "[location]\nallow = [\"127.0.0.0/8\"]\ndeny_others = true\n").await;
     let alice = world.enlist("alice@partner.test").await;
