@@ -6,6 +6,9 @@ use std::process::Command;
 use std::time::Instant;
 use xshell::{Shell, cmd};
 
+/// The workspaces beside the main one.
+const OTHERS: [&str; 3] = ["fuzz", "fuzz/signal", "benches/peers"];
+
 /// Cheap checks first; stops at the first failure; the test totals are the last line.
 pub(crate) fn ci(sh: &Shell) -> Result {
     let mut totals = None;
@@ -19,8 +22,14 @@ pub(crate) fn ci(sh: &Shell) -> Result {
 fn steps(sh: &Shell, totals: &mut Option<String>) -> Result {
     step("format", || {
         cmd!(sh, "cargo fmt --all --check").run()?;
-        for other in ["fuzz", "fuzz/signal", "benches/peers"] {
+        for other in OTHERS {
             cmd!(sh, "cargo fmt --manifest-path {other}/Cargo.toml --check").run()?;
+        }
+        Ok(())
+    })?;
+    step("lock files", || {
+        for other in OTHERS {
+            cmd!(sh, "cargo metadata --locked --format-version 1 --manifest-path {other}/Cargo.toml").quiet().read()?;
         }
         Ok(())
     })?;
