@@ -56,6 +56,9 @@ impl<'a> UnverifiedToken<'a> {
             return Err(Error::Malformed("not three parts"));
         };
         let header = b64::decode(header).ok_or(Error::Malformed("the header is not base64url"))?;
+        if !well_formed(&header) {
+            return Err(Error::ForbiddenHeader);
+        }
         let Object::<Header>(header) = serde_json::from_slice(&header).map_err(|_| Error::ForbiddenHeader)?;
         if header.typ.is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT")) {
             return Err(Error::ForbiddenHeader); // §3.11
@@ -65,6 +68,9 @@ impl<'a> UnverifiedToken<'a> {
             return Err(Error::Malformed("the kid's length is out of range"));
         }
         let claims = b64::decode(claims).ok_or(Error::Malformed("the claims are not base64url"))?;
+        if !well_formed(&claims) {
+            return Err(Error::Malformed("the claims are not JSON"));
+        }
         let Object(Issuer { iss }) = serde_json::from_slice(&claims).map_err(|_| Error::Malformed("no iss"))?;
         if iss.is_empty() || iss.len() > MAX_ORIGIN_LEN {
             return Err(Error::Malformed("the issuer's length is out of range"));
@@ -109,6 +115,11 @@ impl<'a> UnverifiedToken<'a> {
             }),
         }
     }
+}
+
+/// Whether all of it is JSON in UTF-8 (§3.7): a reader that passes over a member does not look into its texts.
+fn well_formed(json: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Value>(json).is_ok()
 }
 
 /// A header with exactly what is looked at. A repeated member is an error, as are those that point to other keys (§3.10),

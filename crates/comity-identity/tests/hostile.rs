@@ -294,6 +294,16 @@ fn hostile_tokens_are_refused() {
         row!(format!("jti {jti}"), sign(key, &head, &with(body.clone(), json!({ "jti": jti }))), malformed);
     }
     let null_jti = body.to_string().replacen(r#""jti":"0123456789abcdef""#, r#""jti":null"#, 1);
+    // In members that nobody reads, too.
+    for odd in [&b"\xff"[..], b"\xc3\x28", b"\xed\xa0\x80", br"\ud800", br"\udc00\ud800", br"\x", b"\x01"] {
+        let odd_member = |json: &Value| {
+            let json = json.to_string();
+            [json.strip_suffix('}').unwrap().as_bytes(), b",\"odd\":[\"", odd, b"\"]}"].concat()
+        };
+        let text = odd.escape_ascii();
+        row!(format!("claim {text}"), sign_raw(key, head.to_string(), odd_member(&body)), malformed);
+        row!(format!("header {text}"), sign_raw(key, odd_member(&head), body.to_string()), is(Error::ForbiddenHeader));
+    }
     row!("jti null", sign_raw(key, &head.to_string(), &null_jti), malformed);
     let null_cnf = with(body.clone(), json!({"cnf": null})).to_string().replacen('{', r#"{"cnf":null,"#, 1);
     row!("cnf null", sign_raw(key, &head.to_string(), &null_cnf), malformed);

@@ -96,11 +96,16 @@ pub fn with(mut base: Value, change: Value) -> Value {
 }
 
 /// A true signature over any text.
-pub fn sign_raw(key: &SigningKey, header: &str, claims: &str) -> String {
+pub fn sign_raw(key: &SigningKey, header: impl AsRef<[u8]>, claims: impl AsRef<[u8]>) -> String {
     sign_as(key, header, claims, &RSA_PKCS1_SHA256)
 }
 
-pub fn sign_as(key: &SigningKey, header: &str, claims: &str, rsa: &'static dyn RsaEncoding) -> String {
+pub fn sign_as(
+    key: &SigningKey,
+    header: impl AsRef<[u8]>,
+    claims: impl AsRef<[u8]>,
+    rsa: &'static dyn RsaEncoding,
+) -> String {
     let message = format!("{}.{}", b64(header), b64(claims));
     let der = key.to_pkcs8().unwrap();
     let rng = SystemRandom::new();
@@ -121,7 +126,7 @@ pub fn sign_as(key: &SigningKey, header: &str, claims: &str, rsa: &'static dyn R
 }
 
 pub fn sign(key: &SigningKey, header: &Value, claims: &Value) -> String {
-    sign_raw(key, &header.to_string(), &claims.to_string())
+    sign_raw(key, header.to_string(), claims.to_string())
 }
 
 /// The public half of an RSA key as SPKI and as PKCS#1, in DER.
