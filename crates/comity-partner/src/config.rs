@@ -60,7 +60,7 @@ pub struct Config {
     /// TLS: its private key in PEM.
     pub tls_key: Option<PathBuf>,
     /// A second address, in the clear, for `/livez`, `/readyz` and `/metrics`; without it `/metrics` is served in a sandbox alone.
-    pub ops_listen: Option<SocketAddr>,
+    pub listen_ops: Option<SocketAddr>,
     /// Clients' addresses are the last in `X-Forwarded-For`, which a proxy in front appends.
     pub forwarded_for: bool,
     /// Days after which the signing key is changed; 0: by an operator alone.
@@ -138,7 +138,7 @@ impl Default for Config {
             max_connections: DEFAULT_MAX_CONNECTIONS,
             tls_chain: None,
             tls_key: None,
-            ops_listen: None,
+            listen_ops: None,
             forwarded_for: false,
             rotate_keys_days: DEFAULT_ROTATE_KEYS_DAYS,
             oidc: None,

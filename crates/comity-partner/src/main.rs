@@ -27,8 +27,8 @@ struct Args {
     #[arg(long, env = "COMITY_PARTNER_LISTEN", value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
     /// Address of probes and metrics, in the clear
-    #[arg(long, env = "COMITY_PARTNER_OPS_LISTEN", value_name = "ADDR:PORT")]
-    ops_listen: Option<SocketAddr>,
+    #[arg(long, env = "COMITY_PARTNER_LISTEN_OPS", value_name = "ADDR:PORT")]
+    listen_ops: Option<SocketAddr>,
     /// TLS: certificate chain (PEM)
     #[arg(long, env = "COMITY_PARTNER_TLS_CHAIN", value_name = "FILE")]
     tls_chain: Option<PathBuf>,
@@ -129,7 +129,7 @@ impl Args {
         overlay(&mut config.rotate_keys_days, self.rotate_keys_days);
         overlay(&mut config.sandbox, self.sandbox);
         config.origin = self.origin.or(config.origin);
-        config.ops_listen = self.ops_listen.or(config.ops_listen);
+        config.listen_ops = self.listen_ops.or(config.listen_ops);
         config.tls_chain = self.tls_chain.or(config.tls_chain);
         config.tls_key = self.tls_key.or(config.tls_key);
         if self.auth_url.is_some() || self.push_url.is_some() || self.sidecar_secret_file.is_some() {

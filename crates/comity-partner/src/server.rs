@@ -47,7 +47,7 @@ impl Server {
         let listener = Listener::bind(config.listen, config.tls()?, limits.clone()).await?;
         let origin = config.origin.clone();
         let origin = origin.unwrap_or_else(|| format!("{}://{}", listener.scheme(), listener.local_addr()));
-        let ops_listener = match config.ops_listen {
+        let listen_opser = match config.listen_ops {
             Some(address) => Some(Listener::bind(address, None, limits).await?),
             None => None,
         };
@@ -101,7 +101,7 @@ impl Server {
         describe(METRICS);
         let ready = readiness(gatekeeper, stop.clone());
         let ops =
-            ops_listener.map(|listener| (listener, with_fallbacks(ops_router(ready.clone(), Some(metrics.clone())))));
+            listen_opser.map(|listener| (listener, with_fallbacks(ops_router(ready.clone(), Some(metrics.clone())))));
         // Numbers are for the operator: without an address of their own they are served in a sandbox alone.
         let here = (ops.is_none() && config.sandbox).then_some(metrics);
         let router = observe(with_fallbacks(router.merge(ops_router(ready, here))));

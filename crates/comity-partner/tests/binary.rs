@@ -209,7 +209,7 @@ async fn a_hangup_reads_the_certificate_again() {
     };
     let first = certificate();
     let mut child = command()
-        .args(["--sandbox", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--data-dir"])
+        .args(["--sandbox", "--listen", "127.0.0.1:0", "--listen-ops", "127.0.0.1:0", "--data-dir"])
         .arg(dir.path().join("data"))
         .arg("--tls-chain")
         .arg(dir.path().join("chain.pem"))

@@ -24,7 +24,7 @@ async fn over_tls_with_both_versions_and_probes_beside() {
     let root = certificate(dir.path());
     let path = |name: &str| dir.path().join(name).display().to_string();
     let tls = format!("tls_chain = '{}'\ntls_key = '{}'\n", path("chain.pem"), path("key.pem"));
-    let server = Server::bind(&config(&dir, &keys.url, &format!("{tls}ops_listen = '127.0.0.1:0'"))).await.unwrap();
+    let server = Server::bind(&config(&dir, &keys.url, &format!("{tls}listen_ops = '127.0.0.1:0'"))).await.unwrap();
     assert_eq!(server.scheme(), "https");
     let (origin, ops) = (format!("https://{}", server.local_addr()), format!("http://{}", server.ops_addr().unwrap()));
     tokio::spawn(server.serve(std::future::pending()));
