@@ -10,7 +10,7 @@ use core::pin::pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Poll, Waker};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use wacore_libsignal::crypto::RustCryptoProvider;
 use wacore_libsignal::protocol as ws;
 use wacore_libsignal::protocol::SignalProtocolError as E;
@@ -183,28 +183,24 @@ impl ws::IdentityKeyStore for Identity<'_> {
 
 /// The pre-keys that a message names, and whether the engine asked for the signed one: it does when it builds a session.
 #[derive(Clone)]
-pub(crate) struct Keys {
+pub(crate) struct Keys<'a> {
     one_time: Option<(u32, ws::KeyPair)>,
     signed: Option<(u32, ws::KeyPair, [u8; 64])>,
-    asked: Arc<AtomicBool>,
+    asked: &'a AtomicBool,
 }
 
-impl Keys {
-    pub(crate) fn new(keys: &PreKeys) -> Result<Self, Error> {
+impl<'a> Keys<'a> {
+    pub(crate) fn new(keys: &PreKeys, asked: &'a AtomicBool) -> Result<Self, Error> {
         Ok(Self {
             one_time: keys.one_time.as_ref().map(|(id, k)| Ok::<_, Error>((*id, pair(k)?))).transpose()?,
             signed: keys.signed.as_ref().map(|(id, k, sig)| Ok::<_, Error>((*id, pair(k)?, *sig))).transpose()?,
-            asked: Arc::default(),
+            asked,
         })
-    }
-
-    pub(crate) fn was_asked(&self) -> bool {
-        self.asked.load(Ordering::Relaxed)
     }
 }
 
 #[async_trait]
-impl PreKeyStore for Keys {
+impl PreKeyStore for Keys<'_> {
     async fn get_pre_key(&self, id: ws::PreKeyId) -> EngineResult<ws::PreKeyRecord> {
         match &self.one_time {
             Some((have, pair)) if *have == u32::from(id) => Ok(ws::PreKeyRecord::new(id, pair)),
@@ -222,7 +218,7 @@ impl PreKeyStore for Keys {
 }
 
 #[async_trait]
-impl SignedPreKeyStore for Keys {
+impl SignedPreKeyStore for Keys<'_> {
     async fn get_signed_pre_key(&self, id: ws::SignedPreKeyId) -> EngineResult<ws::SignedPreKeyRecord> {
         self.asked.store(true, Ordering::Relaxed);
         match &self.signed {

@@ -20,6 +20,7 @@ use comity_signal::{
     Address, Bundle, Context, EncKind, Error, Initial, Opened, PreKeys, PublicKey, Sealed, State, Suite, wire,
 };
 use convert::{error, from_key};
+use core::sync::atomic::AtomicBool;
 use engine::{Identity, Keys, SenderKeys, Sessions, guard, run};
 use wacore_libsignal::protocol as ws;
 use zeroize::Zeroizing;
@@ -113,7 +114,8 @@ impl Suite for X3dh {
             };
             let mut sessions = Sessions::load(session)?;
             let mut identity = Identity::new(context);
-            let signed = Keys::new(keys)?;
+            let asked = AtomicBool::new(false);
+            let signed = Keys::new(keys, &asked)?;
             let mut one_time = signed.clone();
             let mut rng = rng;
             let result = run(async {
@@ -134,7 +136,7 @@ impl Suite for X3dh {
                 plaintext: Zeroizing::new(result.plaintext),
                 session: sessions.finish()?,
                 identity: opened_under,
-                new_session: signed.was_asked(),
+                new_session: asked.into_inner(),
             })
         })
     }

@@ -26,6 +26,16 @@ impl Records {
         }
     }
 
+    /// The record of `peer`, found without making its key: each message asks for two.
+    pub(crate) fn of_peer(&self, kind: RecordKind, peer: &Address) -> Result<&Record, Error> {
+        let mut found = self.0.iter().filter(|record| record.key.kind == kind);
+        let record = match peer.device() {
+            0 => found.find(|record| record.key.id.strip_suffix(".0") == Some(peer.name())),
+            _ => found.find(|record| record.key == peer_key(kind, peer)),
+        };
+        record.ok_or(Error::NotLoaded)
+    }
+
     /// The account record.
     pub(crate) fn account(&self) -> Result<&Record, Error> {
         let at = self.find(ACCOUNT.0, ACCOUNT.1).map_err(|_| Error::NotLoaded)?;

@@ -13,7 +13,7 @@ use crate::records::{
 use crate::suite::{Context, EncKind, Initial, PreKeys, State, Suite, Suites};
 use crate::{Address, Bundle, Error};
 use bytes::Bytes;
-use comity_core::{Batch, Record, RecordKey, Timestamp};
+use comity_core::{Batch, Record, RecordKey, RecordKind, Timestamp};
 use core::fmt;
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
@@ -114,7 +114,7 @@ struct Sessions<'a> {
 
 impl<'a> Sessions<'a> {
     fn load(records: &'a Records, peer: &Address) -> Result<Self, Error> {
-        let read = records.get(&session_key(peer))?;
+        let read = records.of_peer(RecordKind::Session, peer)?;
         let Some(bytes) = &read.value else { return Ok(Self { read, states: Vec::new() }) };
         let mut r = Reader::new(bytes.expose(), LAYOUT)?;
         let n = r.u8()?;
@@ -169,7 +169,7 @@ struct Pinned<'a> {
 
 impl<'a> Pinned<'a> {
     fn load(records: &'a Records, peer: &Address) -> Result<Self, Error> {
-        let read = records.get(&identity_key(peer))?;
+        let read = records.of_peer(RecordKind::PeerIdentity, peer)?;
         let Some(bytes) = &read.value else { return Ok(Self { read, pin: None }) };
         let mut r = Reader::new(bytes.expose(), LAYOUT)?;
         let pin = Pin { identity: PublicKey::stored(r.array()?), version: r.u8()? };
