@@ -227,10 +227,10 @@ impl Config {
     /// Parses and checks a TOML document.
     ///
     /// # Errors
-    /// [`Error::Config`] says what is wrong and where.
+    /// [`Error::Server`] says what is wrong and where.
     pub fn from_toml(text: &str) -> Result<Self, Error> {
         let parsed = comity_server::config::parse_toml(text);
-        let config: Self = parsed.map_err(|(line, what)| Error::Config(format!("line {line}: {what}")))?;
+        let config: Self = parsed.map_err(|(line, what)| Error::config(format!("line {line}: {what}")))?;
         config.check()?;
         Ok(config)
     }
@@ -246,16 +246,16 @@ impl Config {
         match (self.tls_chain.clone(), self.tls_key.clone()) {
             (None, None) => Ok(None),
             (Some(chain), Some(key)) => Ok(Some(Tls::load(TlsFiles { chain, key })?)),
-            _ => Err(Error::Config("`tls_chain` and `tls_key`: both or none".into())),
+            _ => Err(Error::config("`tls_chain` and `tls_key`: both or none")),
         }
     }
 
     /// Checks what the types do not, files it names included.
     ///
     /// # Errors
-    /// [`Error::Config`].
+    /// [`Error::Server`].
     pub fn check(&self) -> Result<(), Error> {
-        let bad = |what: String| Err(Error::Config(what));
+        let bad = |what: String| Err(Error::config(what));
         if self.audience.is_empty() {
             return bad("`audience` is empty".into());
         }

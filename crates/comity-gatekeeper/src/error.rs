@@ -6,17 +6,9 @@ use comity_core::{ErrorKind, StoreError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The configuration is not usable.
-    #[error("configuration: {0}")]
-    Config(String),
-    /// A socket or file failed.
-    #[error("{what}: {source}")]
-    Io {
-        /// What was tried.
-        what: String,
-        /// The operating system's answer.
-        source: std::io::Error,
-    },
+    /// The configuration is not usable, or a socket or file failed.
+    #[error(transparent)]
+    Server(#[from] comity_server::Error),
     /// A key file in the data directory is damaged.
     #[error("key file {0} is damaged")]
     KeyFile(&'static str),
@@ -32,26 +24,19 @@ impl Error {
     /// Whose fault it is.
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::Config(_) => ErrorKind::ApiMisuse,
-            Self::Io { .. } => ErrorKind::Transport,
+            Self::Server(e) => e.kind(),
             Self::KeyFile(_) => ErrorKind::StateCorrupt,
             Self::Store(e) => e.kind(),
             Self::Internal(_) => ErrorKind::Bug,
         }
     }
 
-    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
-        let what = what.into();
-        move |source| Self::Io { what, source }
+    pub(crate) fn config(what: impl Into<String>) -> Self {
+        comity_server::Error::Config(what.into()).into()
     }
-}
 
-impl From<comity_server::Error> for Error {
-    fn from(error: comity_server::Error) -> Self {
-        match error {
-            comity_server::Error::Config(what) => Self::Config(what),
-            comity_server::Error::Io { what, source } => Self::Io { what, source },
-            other => Self::Config(other.to_string()),
-        }
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let io = comity_server::Error::io(what);
+        move |source| io(source).into()
     }
 }

@@ -48,7 +48,7 @@ impl Networks {
     /// The policy; `None` if nothing is configured.
     ///
     /// # Errors
-    /// [`Error::Config`] for a network that does not parse, over [`MAX_NETWORKS`], or a file that cannot be read.
+    /// [`Error::Server`] for a network that does not parse, over [`MAX_NETWORKS`], or a file that cannot be read.
     pub fn policy(&self) -> Result<Option<LocationPolicy>, Error> {
         let mut table = Table::default();
         // Denied ones last: they replace the same network's permission.
@@ -56,7 +56,7 @@ impl Networks {
             [(&self.allow, &self.allow_file, Location::Allowed), (&self.deny, &self.deny_file, Location::Denied)]
         {
             for network in list {
-                table.add(network, location).map_err(|what| Error::Config(format!("`location`: {what}")))?;
+                table.add(network, location).map_err(|what| Error::config(format!("`location`: {what}")))?;
             }
             if let Some(path) = file {
                 let at = path.display();
@@ -64,13 +64,13 @@ impl Networks {
                 let file = std::fs::File::open(path).map_err(Error::io(at.to_string()))?;
                 file.take(MAX_NETWORKS_FILE + 1).read_to_string(&mut text).map_err(Error::io(at.to_string()))?;
                 if text.len() as u64 > MAX_NETWORKS_FILE {
-                    return Err(Error::Config(format!("{at}: longer than {MAX_NETWORKS_FILE} bytes")));
+                    return Err(Error::config(format!("{at}: longer than {MAX_NETWORKS_FILE} bytes")));
                 }
                 for (n, line) in text.lines().enumerate() {
                     let network = line.split('#').next().unwrap_or_default().trim();
                     if !network.is_empty() {
                         let added = table.add(network, location);
-                        added.map_err(|what| Error::Config(format!("{at}: line {}: {what}", n + 1)))?;
+                        added.map_err(|what| Error::config(format!("{at}: line {}: {what}", n + 1)))?;
                     }
                 }
             }

@@ -67,7 +67,7 @@ impl Args {
     fn config(self) -> Result<Config, Error> {
         let at = self.config.display();
         let text = String::from_utf8(read_capped(&self.config, MAX_CONFIG_LEN)?)
-            .map_err(|_| Error::Config(format!("{at}: not UTF-8")))?;
+            .map_err(|_| comity_server::Error::Config(format!("{at}: not UTF-8")))?;
         let mut config = Config::from_toml(&text)?;
         config.listen_chat = self.listen_chat.unwrap_or(config.listen_chat);
         config.listen_http = self.listen_http.unwrap_or(config.listen_http);
@@ -82,7 +82,8 @@ impl Args {
         }
         for id in self.allow_unbound_tokens {
             let integrator = config.integrators.iter_mut().find(|integrator| integrator.id == id);
-            let integrator = integrator.ok_or_else(|| Error::Config(format!("there is no integrator {id}")))?;
+            let integrator =
+                integrator.ok_or_else(|| comity_server::Error::Config(format!("there is no integrator {id}")))?;
             integrator.allow_unbound_tokens = true;
         }
         config.check()?;
@@ -113,10 +114,10 @@ fn run(args: Args) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|source| Error::Io { what: "runtime".into(), source })?;
+        .map_err(comity_server::Error::io("runtime"))?;
     runtime.block_on(async {
         // Before the ready line: who reads it may send the signal at once.
-        let stop = stop_signal().map_err(|source| Error::Io { what: "signals".into(), source })?;
+        let stop = stop_signal().map_err(comity_server::Error::io("signals"))?;
         let gatekeeper = Gatekeeper::start(config, Options::default()).await?;
         let mut stdout = std::io::stdout();
         let ready = writeln!(
@@ -128,7 +129,7 @@ fn run(args: Args) -> Result<(), Error> {
             gatekeeper.root(),
             gatekeeper.ops_addr().map(|address| format!(" ops=http://{address}")).unwrap_or_default()
         );
-        ready.and_then(|()| stdout.flush()).map_err(|source| Error::Io { what: "stdout".into(), source })?;
+        ready.and_then(|()| stdout.flush()).map_err(comity_server::Error::io("stdout"))?;
         stop.await;
         gatekeeper.shutdown().await;
         Ok(())

@@ -55,11 +55,11 @@ impl Partners {
         let mut cache = JwksCache::new();
         let mut by_id = HashMap::new();
         for integrator in &config.integrators {
-            let id = IntegratorId::new(integrator.id).map_err(|e| Error::Config(e.to_string()))?;
+            let id = IntegratorId::new(integrator.id).map_err(|e| Error::config(e.to_string()))?;
             if integrator.status != IntegratorStatus::Removed {
                 cache
                     .add_issuer(&integrator.origin, &jwks_url(&integrator.origin))
-                    .map_err(|e| Error::Config(e.to_string()))?;
+                    .map_err(|e| Error::config(e.to_string()))?;
             }
             let slots = integrator.limits.media_downloads.min(Semaphore::MAX_PERMITS);
             let media_slots = Arc::new(Semaphore::new(slots));
@@ -73,7 +73,7 @@ impl Partners {
             .no_proxy()
             .user_agent("comity-gatekeeper")
             .build()
-            .map_err(|e| Error::Config(format!("HTTP client: {e}")))?;
+            .map_err(|e| Error::config(format!("HTTP client: {e}")))?;
         let verifier = TokenVerifier::new(&config.audience);
         let lax_verifier = verifier.clone().dangerous().allow_unbound_tokens();
         let (fetched, wanted) = (Notify::new(), Notify::new());

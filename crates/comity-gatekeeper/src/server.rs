@@ -197,7 +197,7 @@ fn open(dir: &Path, now: Timestamp) -> Result<(File, Keys, Store), Error> {
     std::fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))
         .map_err(Error::io(dir.display().to_string()))?;
     let lock = File::create(dir.join("lock")).map_err(Error::io(dir.display().to_string()))?;
-    lock.try_lock().map_err(|_| Error::Config(format!("{}: in use by another gatekeeper", dir.display())))?;
+    lock.try_lock().map_err(|_| Error::config(format!("{}: in use by another gatekeeper", dir.display())))?;
     Ok((lock, Keys::open(dir, now)?, Store::open(&dir.join("gatekeeper.db"))?))
 }
 

@@ -54,17 +54,17 @@ impl StaticUsers {
     /// Adds a user by the SHA-256 of the secret.
     ///
     /// # Errors
-    /// [`Error::Config`] if the user is there already, has a `:` (which HTTP Basic cannot carry), or over
+    /// [`Error::Server`] if the user is there already, has a `:` (which HTTP Basic cannot carry), or over
     /// [`MAX_STATIC_USERS`].
     pub fn add(&mut self, user: UserVisibleId, secret_sha256: [u8; 32]) -> Result<(), Error> {
         if user.as_str().contains(':') {
-            return Err(Error::Config("a user's id contains ':', which HTTP Basic cannot carry".into()));
+            return Err(Error::config("a user's id contains ':', which HTTP Basic cannot carry"));
         }
         if self.users.len() >= MAX_STATIC_USERS {
-            return Err(Error::Config(format!("more than {MAX_STATIC_USERS} static users")));
+            return Err(Error::config(format!("more than {MAX_STATIC_USERS} static users")));
         }
         if self.users.insert(user, Secret::new(secret_sha256)).is_some() {
-            return Err(Error::Config("a user is listed twice".into()));
+            return Err(Error::config("a user is listed twice"));
         }
         Ok(())
     }

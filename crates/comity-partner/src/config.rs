@@ -153,7 +153,7 @@ impl Config {
     /// Reads a TOML file.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Config`] with the line and what is wrong there.
+    /// [`Error::Server`], with the line and what is wrong there.
     pub fn read(path: &Path) -> Result<Self, Error> {
         Ok(comity_server::config::read_toml(path)?)
     }
@@ -161,13 +161,13 @@ impl Config {
     /// Checks everything that can be checked without the network, the files of secrets and of the certificate included.
     ///
     /// # Errors
-    /// [`Error::Config`]; [`Error::Server`] for a file.
+    /// [`Error::Server`].
     pub fn check(&self) -> Result<(), Error> {
-        let wrong = |what: &str| Err(Error::Config(what.into()));
+        let wrong = |what: &str| Err(Error::config(what));
         if let Some(origin) = &self.origin {
             check_origin(origin, self.sandbox)?;
         } else if self.listen.ip().is_unspecified() {
-            return Err(Error::Config(format!("origin is required: nobody can reach {}", self.listen)));
+            return Err(Error::config(format!("origin is required: nobody can reach {}", self.listen)));
         } else if !self.sandbox {
             return wrong("origin is required (the https address of this server) unless sandbox = true");
         }
@@ -204,7 +204,7 @@ impl Config {
         let sidecar = self.sidecar.as_ref();
         let secret =
             sidecar.map(|s| secret("sidecar.secret", s.secret.as_ref(), s.secret_file.as_ref())).transpose()?;
-        let missing = || Error::Config("sidecar.secret or sidecar.secret_file is required".into());
+        let missing = || Error::config("sidecar.secret or sidecar.secret_file is required");
         WebhookKey::parse(secret.flatten().ok_or_else(missing)?.expose())
     }
 
@@ -222,18 +222,18 @@ impl Config {
         match (&self.tls_chain, &self.tls_key) {
             (None, None) => Ok(None),
             (Some(chain), Some(key)) => Ok(Some(Tls::load(TlsFiles { chain: chain.clone(), key: key.clone() })?)),
-            _ => Err(Error::Config("tls_chain and tls_key: both or neither".into())),
+            _ => Err(Error::config("tls_chain and tls_key: both or neither")),
         }
     }
 
     /// The table of static users.
     ///
     /// # Errors
-    /// [`Error::Config`], naming the user by its place in the list.
+    /// [`Error::Server`], naming the user by its place in the list.
     pub fn static_users(&self) -> Result<StaticUsers, Error> {
         let mut users = StaticUsers::new();
         for (n, user) in self.users.iter().enumerate() {
-            let wrong = |what: &str| Error::Config(format!("user number {}: {what}", n + 1));
+            let wrong = |what: &str| Error::config(format!("user number {}: {what}", n + 1));
             let id: UserVisibleId = user.id.parse().map_err(|_| wrong("id is not a user-visible id"))?;
             let given = secret("secret", user.secret.as_ref(), user.secret_file.as_ref());
             let digest = match (given.map_err(|e| wrong(&e.to_string()))?, &user.secret_sha256) {
@@ -249,13 +249,13 @@ impl Config {
 
 /// An origin is `scheme://host[:port]`, as RFC 6454 §6.2 writes it.
 fn check_origin(origin: &str, sandbox: bool) -> Result<(), Error> {
-    let url = reqwest::Url::parse(origin).map_err(|_| Error::Config("origin is not a URL".into()))?;
+    let url = reqwest::Url::parse(origin).map_err(|_| Error::config("origin is not a URL"))?;
     if url.scheme() != "https" && !(sandbox && url.scheme() == "http") {
-        return Err(Error::Config("origin must be https (http needs sandbox = true)".into()));
+        return Err(Error::config("origin must be https (http needs sandbox = true)"));
     }
     let canonical = url.origin().ascii_serialization();
     if canonical != origin {
-        return Err(Error::Config(format!("origin must be written {canonical}, without a path")));
+        return Err(Error::config(format!("origin must be written {canonical}, without a path")));
     }
     Ok(())
 }

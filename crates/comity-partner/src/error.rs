@@ -6,18 +6,7 @@ use comity_core::ErrorKind;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The configuration is wrong; the text says what, and how to set it right.
-    #[error("configuration: {0}")]
-    Config(String),
-    /// A file or socket failed.
-    #[error("{what}: {source}")]
-    Io {
-        /// What was attempted, with the path or address.
-        what: String,
-        /// What the system answered.
-        source: std::io::Error,
-    },
-    /// The listener, its certificate or a file of the configuration.
+    /// The configuration is wrong, or a file or socket failed; the text says what.
     #[error(transparent)]
     Server(#[from] comity_server::Error),
     /// A key or token could not be made or read.
@@ -40,8 +29,6 @@ impl Error {
     /// Whose fault it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Config(_) => ErrorKind::ApiMisuse,
-            Self::Io { .. } => ErrorKind::Transport,
             Self::Server(source) => source.kind(),
             Self::Identity { source, .. } => source.kind(),
             Self::Store(source) => source.kind(),
@@ -49,8 +36,12 @@ impl Error {
         }
     }
 
+    pub(crate) fn config(what: impl Into<String>) -> Self {
+        comity_server::Error::Config(what.into()).into()
+    }
+
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
-        let what = what.into();
-        move |source| Self::Io { what, source }
+        let io = comity_server::Error::io(what);
+        move |source| io(source).into()
     }
 }

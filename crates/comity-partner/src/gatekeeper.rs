@@ -51,7 +51,7 @@ impl Gatekeeper {
     /// Begins to fetch the keys. Call it in a tokio runtime.
     ///
     /// # Errors
-    /// [`Error::Config`] if the URL is not http(s), or is http outside a sandbox; [`Error::HttpClient`].
+    /// [`Error::Server`] if the URL is not http(s), or is http outside a sandbox; [`Error::HttpClient`].
     pub fn start(config: &GatekeeperConfig) -> Result<Self, Error> {
         configured_url("gatekeeper_jwks_url", &config.jwks_url, config.sandbox, false)?;
         let http = client(config.sandbox, JWKS_TIMEOUT).https_only(!config.sandbox).pool_max_idle_per_host(1);

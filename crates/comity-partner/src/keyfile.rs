@@ -11,7 +11,7 @@ pub(crate) fn load(path: &Path) -> Result<Option<SigningKey>, Error> {
     let Ok(meta) = std::fs::metadata(path) else { return Ok(None) };
     #[cfg(unix)]
     if std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o077 != 0 {
-        return Err(Error::Config(format!("{} must be readable by its owner alone (chmod 600)", path.display())));
+        return Err(Error::config(format!("{} must be readable by its owner alone (chmod 600)", path.display())));
     }
     let _ = meta;
     let der = Secret::new(comity_server::config::read_capped(path, MAX_PKCS8_LEN as u64)?);

@@ -130,7 +130,7 @@ fn identity(source: comity_identity::Error) -> Error {
 /// An RSA key takes some tenths of a second: not on a thread that serves connections.
 async fn generate() -> Result<SigningKey, Error> {
     let made = tokio::task::spawn_blocking(|| SigningKey::generate(Algorithm::Rs256)).await;
-    made.map_err(|_| Error::Config("a signing key could not be made".into()))?.map_err(identity)
+    made.map_err(|_| Error::config("a signing key could not be made"))?.map_err(identity)
 }
 
 async fn load(store: &dyn PartnerStore) -> Result<Option<(u64, KeyRing)>, Error> {
@@ -152,7 +152,7 @@ pub(crate) async fn load_or_make(store: &dyn PartnerStore, legacy: Option<PathBu
         }
         let from_file = legacy.clone().map(|path| tokio::task::spawn_blocking(move || crate::keyfile::load(&path)));
         let from_file = match from_file {
-            Some(task) => task.await.map_err(|_| Error::Config("the signing key could not be loaded".into()))??,
+            Some(task) => task.await.map_err(|_| Error::config("the signing key could not be loaded"))??,
             None => None,
         };
         let ring = match from_file {

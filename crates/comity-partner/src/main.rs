@@ -171,7 +171,7 @@ fn run(mut args: Args) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|source| Error::Io { what: "cannot start the runtime".into(), source })?;
+        .map_err(comity_server::Error::io("cannot start the runtime"))?;
     if let Some(Command::Keys(keys)) = command {
         return runtime.block_on(manage(&config, keys));
     }
@@ -181,7 +181,7 @@ fn run(mut args: Args) -> Result<(), Error> {
         return Ok(());
     }
     runtime.block_on(async {
-        let stop = stop_signal().map_err(|source| Error::Io { what: "cannot listen for signals".into(), source })?;
+        let stop = stop_signal().map_err(comity_server::Error::io("cannot listen for signals"))?;
         let server = Server::bind(&config).await?;
         let mut stdout = std::io::stdout();
         let ops = server.ops_addr().map(|address| format!(" ops=http://{address}")).unwrap_or_default();

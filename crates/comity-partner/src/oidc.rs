@@ -55,7 +55,7 @@ impl OidcConfig {
     pub(crate) fn check(&self, sandbox: bool) -> Result<(), Error> {
         configured_url("oidc.issuer", &self.issuer, sandbox, false)?;
         if self.audience.is_empty() || self.claim.is_empty() {
-            return Err(Error::Config("oidc.audience and oidc.claim must not be empty".into()));
+            return Err(Error::config("oidc.audience and oidc.claim must not be empty"));
         }
         Ok(())
     }
@@ -105,7 +105,7 @@ impl Oidc {
     /// Nothing is fetched yet.
     ///
     /// # Errors
-    /// [`Error::Config`], [`Error::HttpClient`].
+    /// [`Error::Server`], [`Error::HttpClient`].
     pub fn new(config: OidcConfig, sandbox: bool) -> Result<Self, Error> {
         config.check(sandbox)?;
         let http = build(client(sandbox, OIDC_TIMEOUT).https_only(!sandbox))?;

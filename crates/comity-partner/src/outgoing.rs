@@ -126,15 +126,15 @@ pub(crate) fn causes(error: &dyn std::error::Error) -> String {
 
 /// Whether a URL of the configuration is https, or http where that is harmless: in a sandbox, or to this very machine.
 pub(crate) fn configured_url(key: &str, url: &str, sandbox: bool, here: bool) -> Result<Url, Error> {
-    let parsed = Url::parse(url).map_err(|_| Error::Config(format!("{key} is not a URL")))?;
+    let parsed = Url::parse(url).map_err(|_| Error::config(format!("{key} is not a URL")))?;
     let loopback = parsed.host_str().is_some_and(|host| {
         host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     });
     match parsed.scheme() {
         "https" => Ok(parsed),
         "http" if sandbox || (here && loopback) => Ok(parsed),
-        _ if here => Err(Error::Config(format!("{key} must be https (http to this machine, or with sandbox = true)"))),
-        _ => Err(Error::Config(format!("{key} must be https (http needs sandbox = true)"))),
+        _ if here => Err(Error::config(format!("{key} must be https (http to this machine, or with sandbox = true)"))),
+        _ => Err(Error::config(format!("{key} must be https (http needs sandbox = true)"))),
     }
 }
 

@@ -155,7 +155,7 @@ pub async fn open_store(data_dir: &Path) -> Result<SqliteStore, Error> {
     builder.create(data_dir).await.map_err(Error::io(format!("cannot make {}", data_dir.display())))?;
     let path = data_dir.join("partner.db");
     let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&path)).await;
-    let store = opened.map_err(|_| Error::Config("the store could not be opened".into()))??;
+    let store = opened.map_err(|_| Error::config("the store could not be opened"))??;
     keys::load_or_make(&store, Some(data_dir.join("signing-key.p8"))).await?;
     Ok(store)
 }
@@ -165,7 +165,7 @@ fn lock(data_dir: &Path) -> Result<File, Error> {
     let lock = File::create(&path).map_err(Error::io(format!("cannot make {}", path.display())))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(_) => Err(Error::Config(format!("{} is in use by another server", data_dir.display()))),
+        Err(_) => Err(Error::config(format!("{} is in use by another server", data_dir.display()))),
     }
 }
 

@@ -73,7 +73,7 @@ impl SidecarAuth {
     /// Asks `url`: https, or http to this very machine or in a sandbox.
     ///
     /// # Errors
-    /// [`Error::Config`], [`Error::HttpClient`].
+    /// [`Error::Server`], [`Error::HttpClient`].
     pub fn new(url: &str, key: WebhookKey, sandbox: bool) -> Result<Self, Error> {
         Endpoint::new("auth", "auth_url", url, key, sandbox).map(Self)
     }
@@ -147,7 +147,7 @@ impl Webhook {
     /// Hands over to `url`: https, or http to this very machine or in a sandbox.
     ///
     /// # Errors
-    /// [`Error::Config`], [`Error::HttpClient`].
+    /// [`Error::Server`], [`Error::HttpClient`].
     pub fn new(url: &str, key: WebhookKey, sandbox: bool) -> Result<Self, Error> {
         Endpoint::new("push", "push_url", url, key, sandbox).map(Self)
     }

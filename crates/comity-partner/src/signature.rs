@@ -21,9 +21,9 @@ impl WebhookKey {
     /// Reads `whsec_…`.
     ///
     /// # Errors
-    /// [`Error::Config`].
+    /// [`Error::Server`].
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let wrong = || Error::Config("a webhook secret is written whsec_ and base64 of 24 to 64 bytes".into());
+        let wrong = || Error::config("a webhook secret is written whsec_ and base64 of 24 to 64 bytes");
         let bytes = STANDARD.decode(text.strip_prefix("whsec_").ok_or_else(wrong)?).map_err(|_| wrong())?;
         let bytes = Secret::new(bytes);
         if !(24..=64).contains(&bytes.expose().len()) {

@@ -136,7 +136,9 @@ impl SqliteStore {
         });
         Box::pin(async move {
             self.queue.send(job).await.map_err(|_| closed())?;
-            answered.await.map_err(|_| closed())?
+            answered
+                .await
+                .map_err(|_| StoreError::Medium("the store did not come to it: it is busy or failed".into()))?
         })
     }
 

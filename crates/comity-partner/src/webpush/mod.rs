@@ -58,7 +58,7 @@ impl WebPush {
     /// `mailto:…` or an https URL. In a sandbox push services may be http and at any address. Call it in a tokio runtime.
     ///
     /// # Errors
-    /// [`Error::Config`] for another subject; [`Error::Store`], [`Error::HttpClient`].
+    /// [`Error::Server`] for another subject; [`Error::Store`], [`Error::HttpClient`].
     pub async fn start(store: Arc<dyn PartnerStore>, subject: &str, sandbox: bool) -> Result<Self, Error> {
         check_subject(subject)?;
         let vapid = load_key(&*store).await?;
@@ -94,11 +94,11 @@ pub(crate) fn check_subject(subject: &str) -> Result<(), Error> {
     if subject.starts_with("mailto:") || subject.starts_with("https://") {
         return Ok(());
     }
-    Err(Error::Config("web_push.subject is mailto:… or an https URL (RFC 8292)".into()))
+    Err(Error::config("web_push.subject is mailto:… or an https URL (RFC 8292)"))
 }
 
 async fn load_key(store: &dyn PartnerStore) -> Result<VapidKey, Error> {
-    let wrong = |_| Error::Config("the stored Web Push key is not usable".into());
+    let wrong = |_| Error::config("the stored Web Push key is not usable");
     loop {
         if let Some(stored) = store.secret(SecretName::Vapid).await? {
             return VapidKey::from_pkcs8(&stored.bytes).map_err(wrong);
