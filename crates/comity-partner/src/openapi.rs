@@ -4,25 +4,12 @@ use crate::{media, push, subscription, token, wake};
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
+pub(crate) use comity_server::ProblemDetails;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi, ToSchema};
-
-/// An error: problem details (RFC 9457).
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "a schema")]
-pub(crate) struct ProblemDetails {
-    /// `about:blank`: the status says it all.
-    r#type: String,
-    /// The status in words.
-    title: String,
-    /// The HTTP status.
-    status: u16,
-    /// What is wrong, for a developer.
-    detail: String,
-}
 
 /// An ownership token.
 #[derive(ToSchema)]

@@ -44,7 +44,7 @@ pub use listener::{HttpLimits, Listener};
 pub use logging::init_logging;
 pub use ops::{Readiness, ops_router};
 pub use peer::client_address;
-pub use problem::{Problem, with_fallbacks};
+pub use problem::{Problem, ProblemDetails, with_fallbacks};
 pub use signal::stop_signal;
 pub use telemetry::{METRICS, Metric, MetricKind, Metrics, describe, observe};
 pub use tls::{Tls, TlsFiles};

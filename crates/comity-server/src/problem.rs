@@ -34,6 +34,20 @@ impl Problem {
     }
 }
 
+/// The body of a [`Problem`], for OpenAPI documents.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "a schema")]
+pub struct ProblemDetails {
+    /// `about:blank`: the status says it all.
+    r#type: String,
+    /// The status in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong, for a developer.
+    detail: String,
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = json!({

@@ -4,23 +4,10 @@ use super::{admin, enlist, media};
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
+pub(super) use comity_server::ProblemDetails;
 use std::sync::Arc;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
-
-/// An error: problem details (RFC 9457).
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "a schema")]
-pub(super) struct ProblemDetails {
-    /// `about:blank`: the status says it all.
-    r#type: String,
-    /// The status in words.
-    title: String,
-    /// The HTTP status.
-    status: u16,
-    /// What is wrong, for a developer.
-    detail: String,
-}
 
 /// What becomes of an enlistment.
 #[derive(ToSchema)]
