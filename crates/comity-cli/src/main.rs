@@ -4,6 +4,7 @@
 mod chat;
 mod demo;
 mod place;
+mod profile;
 mod servers;
 mod stanza;
 
@@ -41,6 +42,9 @@ enum Command {
     Partner(servers::ServerArgs),
     /// Translate stanzas between their binary form, JSON and XML.
     Stanza(stanza::StanzaArgs),
+    /// What of the protocol is not published, and what it is taken to be.
+    #[command(subcommand)]
+    Profile(profile::ProfileCommand),
     /// Say what the licence of this program means.
     Licence,
 }
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Command::Sandbox(args) => run(servers::sandbox(args)),
         Command::Partner(args) => run(servers::partner(args)),
         Command::Stanza(args) => return stanza::run(args),
+        Command::Profile(command) => profile::run(command),
         Command::Licence => {
             println!("{LICENCE}");
             Ok(ExitCode::SUCCESS)

@@ -1,7 +1,7 @@
 //! What an account needs to know before it starts.
 
-use comity_core::UserVisibleId;
-use comity_noise::{Profile, TrustRoot};
+use comity_core::{Profile, UserVisibleId};
+use comity_noise::TrustRoot;
 use comity_signal::IdentityPolicy;
 
 /// Which side of the protocol an account is on.
@@ -26,8 +26,10 @@ pub struct Config {
     pub role: Role,
     /// The name others see.
     pub display_name: String,
-    /// The form of the Noise transport.
+    /// What of the protocol is not published, and what this account takes it to be.
     pub profile: Profile,
+    /// The form of the Noise transport.
+    pub noise: comity_noise::Profile,
     /// The key that signs the gatekeeper's certificates.
     pub root: TrustRoot,
     /// What happens when a peer's identity key changes.
@@ -53,12 +55,19 @@ impl Config {
         Self {
             role,
             display_name,
-            profile: Profile::WhatsApp,
+            profile: Profile::default(),
+            noise: comity_noise::Profile::WhatsApp,
             root,
             identity_policy: IdentityPolicy::AcceptAndTell,
             read_receipts: true,
             online: true,
         }
+    }
+
+    /// The same under another profile.
+    #[must_use]
+    pub fn with_profile(self, profile: Profile) -> Self {
+        Self { profile, ..self }
     }
 
     /// The same, not connecting before it is told to.

@@ -14,8 +14,8 @@ use comity_noise::limits::MAX_FRAME;
 use comity_noise::{Initiator, InitiatorConfig, Opener, Pattern, Provider, Sealer, ServerTrust};
 use comity_proto::Codec;
 use comity_proto::handshake as pb;
+use comity_xmpp::Node;
 use comity_xmpp::stanza::{Conflict, Failure, Stanza, StreamError, Success};
-use comity_xmpp::{Limits, Node};
 
 /// The connection and the wish for one.
 pub(crate) struct Link {
@@ -178,7 +178,7 @@ impl Engine {
         let account = self.account.as_ref().ok_or(Error::NotEnlisted)?;
         let payload = self.login_payload(token)?.encode_to_vec();
         let config = InitiatorConfig {
-            profile: self.config.profile.clone(),
+            profile: self.config.noise.clone(),
             key: account.noise.clone(),
             trust: ServerTrust::Chain(self.config.root),
             resume: account.resume,
@@ -190,10 +190,19 @@ impl Engine {
 
     /// PROTOCOL §5.4.
     fn login_payload(&self, token: &str) -> Result<pb::ClientPayload, Error> {
-        let version = pb::AppVersion { primary: Some(1), secondary: Some(0), tertiary: Some(3), ..Default::default() };
+        let profile = &self.config.profile;
+        let mut parts = profile.interop_version.split('.').map(|part| part.parse().ok());
+        let mut part = || parts.next().flatten();
+        let version = pb::AppVersion {
+            primary: part(),
+            secondary: part(),
+            tertiary: part(),
+            quaternary: part(),
+            quinary: part(),
+        };
         let mut payload = pb::ClientPayload {
-            passive: Some(true),
-            pull: Some(true),
+            passive: Some(profile.login_passive),
+            pull: Some(profile.login_pull),
             push_name: Some(self.config.display_name.clone()),
             user_agent: Some(pb::UserAgent { app_version: Some(version), ..Default::default() }),
             ..Default::default()
@@ -201,7 +210,7 @@ impl Engine {
         match self.config.role {
             Role::Native { phone_number } => payload.username = Some(phone_number),
             Role::Partner { .. } => {
-                payload.product = Some(pb::Product::Interop.into());
+                payload.product = i32::try_from(profile.login_product).ok();
                 payload.interop_data = Some(pb::InteropData {
                     account_id: self.me()?.user().parse().ok(),
                     token: Some(Bytes::copy_from_slice(token.as_bytes())),
@@ -263,14 +272,14 @@ impl Engine {
             State::LoggingIn { sealer, mut opener, deadline } => {
                 opener.open(&mut frame).map_err(channel)?;
                 self.link.state = State::LoggingIn { sealer, opener, deadline };
-                let node = comity_xmpp::decode(&frame, &Limits::default()).map_err(|_| Error::BadAnswer("login"))?;
+                let node = self.dialect.decode(&frame).map_err(|_| Error::BadAnswer("login"))?;
                 self.on_login_answer(&node)?;
             }
             State::Open(mut session) => {
                 let opened = session.opener.open(&mut frame);
                 self.link.state = State::Open(session);
                 opened.map_err(channel)?;
-                let node = comity_xmpp::decode(&frame, &Limits::default()).map_err(|_| Error::BadAnswer("stanza"))?;
+                let node = self.dialect.decode(&frame).map_err(|_| Error::BadAnswer("stanza"))?;
                 self.on_stanza(node);
             }
             other => self.link.state = other,
@@ -314,24 +323,27 @@ impl Engine {
     fn on_failure(&mut self, failure: &Failure) {
         let reason = failure.reason;
         self.emit(Event::LoginRefused { reason });
-        match reason {
-            // Not enlisted (any more): once more from the start, with the keys we have.
-            415 if matches!(self.config.role, Role::Partner { .. }) => {
-                if let Some(account) = &mut self.account {
-                    account.jid = None;
-                    let mut batch = Batch::new();
-                    batch.put_owned(login_key(), account.login_record());
-                    self.commit(batch, Then::default());
-                }
-                self.hang_up(None);
+        let profile = &self.config.profile;
+        let passing = [
+            profile.failure_token, // it may have expired on the way; the next attempt brings a fresh one
+            402,
+            profile.failure_rate_limited,
+            500,
+            profile.failure_product,
+            profile.failure_unavailable,
+        ];
+        if reason == profile.failure_not_enlisted && matches!(self.config.role, Role::Partner { .. }) {
+            // Once more from the start, with the keys we have.
+            if let Some(account) = &mut self.account {
+                account.jid = None;
+                let mut batch = Batch::new();
+                batch.put_owned(login_key(), account.login_record());
+                self.commit(batch, Then::default());
             }
-            // A token may have expired on the way; the next attempt brings a fresh one. The others may pass, too.
-            401 | 402 | 429 | 500 | 501 | 503 => self.hang_up(None),
-            _ => {
-                self.hang_up(None);
-                self.link.wanted = false;
-            }
+        } else if !passing.contains(&reason) {
+            self.link.wanted = false;
         }
+        self.hang_up(None);
     }
 
     pub(crate) fn on_stream_error(&mut self, error: &StreamError) {
@@ -368,7 +380,7 @@ impl Engine {
     /// Seals and sends a stanza. Without a connection it is lost: whoever needs more keeps it in the outbox.
     pub(crate) fn send(&mut self, node: &Node) {
         let mut stanza = BytesMut::new();
-        match comity_xmpp::encode(node, &mut stanza, &comity_xmpp::EncodeOptions::default()) {
+        match self.dialect.encode(node, &mut stanza) {
             Ok(()) => self.send_encoded(&stanza),
             Err(error) => {
                 // Only what the application gave can be too large; the rest is of our own making.

@@ -14,12 +14,14 @@ use crate::sweep::Sweep;
 use bytes::Bytes;
 use comity_core::{Batch, CryptoRng, Jid, Record, RecordKind, StoreError, Timestamp};
 use comity_signal::Suites;
-use comity_xmpp::Node;
+use comity_xmpp::{Dialect, Node};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The client as a state machine: no socket, clock, thread or file. See the crate's documentation for how to drive it.
 pub struct Engine {
     pub(crate) config: Config,
+    /// How stanzas are written and read under the profile.
+    pub(crate) dialect: Dialect,
     pub(crate) suites: Suites,
     pub(crate) now: Timestamp,
     pub(crate) account: Option<Account>,
@@ -86,7 +88,9 @@ impl Engine {
     /// An engine for the account of `config`, speaking the Signal versions of `suites`.
     pub fn new(config: Config, suites: Suites) -> Self {
         let link = Link::new(config.online);
+        let suites = if config.profile.post_quantum { suites } else { suites.without_post_quantum() };
         Self {
+            dialect: Dialect::new(&config.profile),
             config,
             suites,
             now: Timestamp::default(),

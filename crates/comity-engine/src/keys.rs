@@ -5,7 +5,7 @@ use crate::engine::{Effect, Engine};
 use crate::io::{CommandId, Event, Reply};
 use crate::iq::Purpose;
 use crate::lane::{Job, LaneKey, Outcome};
-use crate::limits::{PREKEY_BATCH, PREKEY_LOW_WATER};
+use crate::limits::PREKEY_BATCH;
 use comity_core::{CryptoRng, Jid, RecordKey};
 use comity_signal::{
     Account, Address, Bundle, Party, PqPreKeyPublic, PreKeyPublic, PublicKey, Records, SignedPreKeyPublic, account_key,
@@ -109,7 +109,7 @@ impl Engine {
     pub(crate) fn on_key_count(&mut self, answer: Result<Iq, Error>) {
         let count = answer.and_then(|iq| iq.into_payload::<KeyCount>().map_err(|_| Error::BadAnswer("key count")));
         match count {
-            Ok(count) if usize::try_from(count.value).is_ok_and(|n| n >= PREKEY_LOW_WATER) => self.activate(),
+            Ok(count) if count.value >= self.config.profile.low_water => self.activate(),
             Ok(_) => self.refill(),
             Err(error) => self.hang_up(Some(error)),
         }

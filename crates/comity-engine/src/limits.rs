@@ -54,9 +54,6 @@ pub const MAX_LANE_JOBS: usize = 10_000;
 /// One-time pre-keys in one upload.
 pub const PREKEY_BATCH: usize = 100;
 
-/// Fewer one-time pre-keys than this on the server, and more are uploaded.
-pub const PREKEY_LOW_WATER: usize = 10;
-
 /// Messages whose retry count, and peers whose rebuilt sessions, are remembered.
 pub const MAX_TRACKED_RETRIES: usize = 1_000;
 

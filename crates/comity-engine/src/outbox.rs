@@ -12,8 +12,8 @@ use bytes::{Bytes, BytesMut};
 use comity_core::{Batch, CryptoRng, Jid, MessageId, Record, RecordKey, RecordKind};
 use comity_proto::Codec;
 use comity_signal::{Address, EncKind, Records, encrypt, establish, keys_for_encrypt, merge, pad};
-use comity_xmpp::stanza::{Ack, AckClass, Enc, EncType, Message, Receipt, ReceiptType};
-use comity_xmpp::{EncodeOptions, Node, Text};
+use comity_xmpp::stanza::{Ack, AckClass, Enc, EncType, Message, Participant, Receipt, ReceiptType};
+use comity_xmpp::{Dialect, Node, Text};
 use std::collections::BTreeMap;
 
 /// What the server acknowledges, as its ack names it: class (with a receipt's type), from, id.
@@ -198,8 +198,15 @@ pub(crate) fn seal(
     enc.count = (outgoing.retry > 0).then_some(outgoing.retry);
     let id = outgoing.id.parse().map_err(|_| Error::Corrupt("outbox"))?;
     let mut message = Message::new(id, to.clone(), Text::from(outgoing.message_type.as_str()).into(), enc);
+    if engine.config.profile.enc_in_participants {
+        message.participants = vec![Participant {
+            jid: to.clone(),
+            enc: std::mem::take(&mut message.enc),
+            rest: comity_xmpp::stanza::Rest::default(),
+        }];
+    }
     message.edit = (!outgoing.edit.is_empty()).then(|| Text::from(outgoing.edit.as_str()).into());
-    Ok(Sealed { batch: merge(batch, changes), stanza: encode(&message.into_node())?, events })
+    Ok(Sealed { batch: merge(batch, changes), stanza: encode(&engine.dialect, &message.into_node())?, events })
 }
 
 const fn enc_type(kind: EncKind) -> EncType {
@@ -210,10 +217,9 @@ const fn enc_type(kind: EncKind) -> EncType {
     }
 }
 
-fn encode(node: &Node) -> Result<Bytes, Error> {
+fn encode(dialect: &Dialect, node: &Node) -> Result<Bytes, Error> {
     let mut stanza = BytesMut::new();
-    comity_xmpp::encode(node, &mut stanza, &EncodeOptions::default())
-        .map_err(|_| Error::Content("the stanza is too large"))?;
+    dialect.encode(node, &mut stanza).map_err(|_| Error::Content("the stanza is too large"))?;
     Ok(stanza.freeze())
 }
 
@@ -312,7 +318,7 @@ impl Engine {
             let outgoing = Outgoing {
                 to: chat.to_string(),
                 id: id.to_string(),
-                stanza: encode(&receipt.into_node())?,
+                stanza: encode(&self.dialect, &receipt.into_node())?,
                 edit: class,
                 ..Default::default()
             };

@@ -15,9 +15,6 @@ use comity_noise::{PublicKey, StaticKey, Validity, VerifiedServer};
 use comity_proto::Codec;
 use comity_signal::{Records, account_key};
 
-/// The interop protocol's version: the enlistment field `v`.
-pub(crate) const VERSION: &str = "1.0.3";
-
 /// What of the account is in memory.
 pub(crate) struct Account {
     pub(crate) noise: StaticKey,
@@ -156,7 +153,7 @@ impl Engine {
             ("e_skey_sig", b64(&signed.signature)),
             // A JWT has only characters that a form leaves as they are.
             ("token", token.clone()),
-            ("v", VERSION.to_owned()),
+            ("v", self.config.profile.interop_version.clone()),
         ];
         let form = fields.map(|(name, value)| format!("{name}={value}")).join("&");
         let id = self.request();

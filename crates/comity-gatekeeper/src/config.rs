@@ -5,7 +5,7 @@ use crate::limits::{
     MEDIA_PER_INTEGRATOR, STANZAS_PER_INTEGRATOR_AND_SECOND,
 };
 use crate::{Error, Networks};
-use comity_core::{IntegratorId, Secret};
+use comity_core::{IntegratorId, Profile, Secret};
 use comity_server::{Tls, TlsFiles};
 use serde::Deserialize;
 use std::fmt;
@@ -33,6 +33,9 @@ pub struct Config {
     pub tls_key: Option<PathBuf>,
     /// Database, keys and media; made if it is not there.
     pub data_dir: PathBuf,
+    /// The profile: `sandbox`, `whatsapp-1.0.3`, or a file.
+    #[serde(default = "sandbox_profile")]
+    pub profile: String,
     /// The `aud` that ownership tokens must have (PROTOCOL §3).
     #[serde(default = "sandbox_audience")]
     pub audience: String,
@@ -211,6 +214,10 @@ const fn http_address() -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080)
 }
 
+fn sandbox_profile() -> String {
+    "sandbox".into()
+}
+
 fn sandbox_audience() -> String {
     "comity-sandbox".into()
 }
@@ -241,6 +248,11 @@ impl Config {
         Ok(comity_server::config::secret("admin_token", inline, self.admin_token_file.as_ref())?.map(AdminToken))
     }
 
+    /// The profile, from wherever it is.
+    pub(crate) fn profile(&self) -> Result<Profile, Error> {
+        Ok(comity_server::config::profile(&self.profile)?)
+    }
+
     /// The certificate, if there is one.
     pub(crate) fn tls(&self) -> Result<Option<Tls>, Error> {
         match (self.tls_chain.clone(), self.tls_key.clone()) {
@@ -259,6 +271,7 @@ impl Config {
         if self.audience.is_empty() {
             return bad("`audience` is empty".into());
         }
+        self.profile()?;
         self.admin_token()?;
         self.tls()?;
         self.location.policy()?;

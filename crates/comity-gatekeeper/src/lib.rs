@@ -53,6 +53,3 @@ pub use http::fuzz_form;
 pub use location::{Location, LocationPolicy, Networks};
 pub use metrics::METRICS;
 pub use server::{Gatekeeper, Options};
-
-/// The interop protocol's version (PROTOCOL §4, §5.4).
-pub const INTEROP_VERSION: &str = "1.0.3";

@@ -1,4 +1,4 @@
-//! Every bound of the gatekeeper. Checked before anything is allocated for what it bounds.
+//! Every bound of the gatekeeper that is not a value of the [`Profile`](comity_core::Profile). Checked before anything is allocated for what it bounds.
 
 use std::time::Duration;
 
@@ -13,14 +13,10 @@ pub const MAX_GROUP_COMMIT: usize = 512;
 
 // Accounts.
 
-/// How long mail is kept (PROTOCOL §12).
-pub const MAIL_KEEP: Duration = Duration::from_secs(30 * 86_400);
 /// How often a new key begins to sign the bearer tokens of calls to partners (PROTOCOL §3).
 pub const BEARER_ROTATE: Duration = Duration::from_secs(90 * 86_400);
 /// How often it is looked whether that is due.
 pub const ROTATE_LOOK: Duration = Duration::from_secs(60);
-/// How long a partner user may stay away before it must enlist again (PROTOCOL §12).
-pub const LAPSE_AFTER: Duration = Duration::from_secs(30 * 86_400);
 /// How often what has expired is removed.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// Random user numbers tried for a new user before giving up.
@@ -38,8 +34,6 @@ pub const MAX_ADMIN_BODY: usize = 4 * 1024;
 pub const MAX_MAILBOX_STANZAS: u64 = 10_000;
 /// Most bytes that wait for one account.
 pub const MAX_MAILBOX_BYTES: u64 = 64 << 20;
-/// Stanzas sent to a client and not yet answered, before more are held back.
-pub const DELIVERY_WINDOW: u32 = 256;
 /// Most that a client may add to the window by pulling batches.
 pub const MAX_DELIVERY_WINDOW: u32 = 4096;
 /// Stanzas read from the mailbox at once.
@@ -53,12 +47,6 @@ pub const DELIVERY_PAGE_BYTES: usize = 256 * 1024;
 pub const MAX_UPLOAD_KEYS: usize = 812;
 /// Most one-time keys of one kind kept for an account.
 pub const MAX_STORED_ONE_TIME_KEYS: u32 = 4096;
-/// Below this many one-time keys the owner is told.
-pub const LOW_WATER: u32 = 10;
-/// Most users of one fetch.
-pub const MAX_FETCH_USERS: usize = 256;
-/// One-time keys that one account may take from another in a day.
-pub const MAX_ONE_TIME_PER_PAIR_AND_DAY: u32 = 20;
 /// Pairs remembered for that; beyond it nobody gets one-time keys from an account not seen today.
 pub const MAX_PAIRS: usize = 100_000;
 /// Longest post-quantum public key, in bytes (Kyber-1024 has 1568, with its type byte 1569).
@@ -70,8 +58,6 @@ pub const MAX_PQ_KEY: usize = 2048;
 pub const MAX_LOOKUP_USERS: usize = 256;
 /// Most devices asked for in one usync.
 pub const MAX_USYNC_USERS: usize = 256;
-/// Pings per sender, target and day.
-pub const MAX_PINGS_PER_DAY: u32 = 3;
 /// Most entries of a blocklist.
 pub const MAX_BLOCKLIST: u32 = 10_000;
 /// Reports kept.
@@ -102,9 +88,6 @@ pub const STANZAS_PER_SECOND: u32 = 500;
 /// Stanzas of an integrator's users together, at once and per second in the long run, unless configured otherwise.
 pub const STANZAS_PER_INTEGRATOR_AND_SECOND: u32 = 10_000;
 
-/// How long a client that resumed may take to its first stanza; until then nothing is known of it but a payload that may be
-/// a replay (PROTOCOL §5.2).
-pub const FIRST_FRAME_DEADLINE: Duration = Duration::from_secs(45);
 /// How long shutdown waits for connections to end.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -154,14 +137,6 @@ pub const MAX_INTEGRATORS: usize = 999;
 pub const MAX_WAKES: usize = 100_000;
 /// Push calls at once.
 pub const PUSH_CALLS: usize = 64;
-/// Tries of one wake-up.
-pub const PUSH_TRIES: u32 = 10;
-/// First wait between tries; doubles.
-pub const PUSH_BACKOFF: Duration = Duration::from_secs(1);
-/// Longest wait between tries.
-pub const PUSH_BACKOFF_MAX: Duration = Duration::from_secs(600);
-/// After a wake-up was taken, the next one for the same user waits this long unless the user has come.
-pub const PUSH_QUIET: Duration = Duration::from_secs(30);
 
 // Frames after the log-in.
 

@@ -4,7 +4,7 @@ use crate::limiter::Bucket;
 use crate::limits::PARTNER_TIMEOUT;
 use crate::metrics::{JWKS_FETCHES, count};
 use crate::{Clock, Config, Error, Integrator, IntegratorStatus};
-use comity_core::{IntegratorId, Jid, PartnerUser, Timestamp};
+use comity_core::{IntegratorId, Jid, PartnerUser, Profile, Timestamp};
 use comity_identity::limits::MAX_JWKS_LEN;
 use comity_identity::{
     BearerIssuer, Error as TokenError, Fetch, JwksCache, KeyRing, OwnershipToken, TokenVerifier, UnverifiedToken, jkt,
@@ -51,8 +51,8 @@ pub(crate) struct Partners {
 }
 
 impl Partners {
-    pub(crate) fn new(config: &Config, bearer: BearerIssuer, clock: Clock) -> Result<Self, Error> {
-        let mut cache = JwksCache::new();
+    pub(crate) fn new(config: &Config, profile: &Profile, bearer: BearerIssuer, clock: Clock) -> Result<Self, Error> {
+        let mut cache = JwksCache::new().with_profile(profile);
         let mut by_id = HashMap::new();
         for integrator in &config.integrators {
             let id = IntegratorId::new(integrator.id).map_err(|e| Error::config(e.to_string()))?;
@@ -74,7 +74,7 @@ impl Partners {
             .user_agent("comity-gatekeeper")
             .build()
             .map_err(|e| Error::config(format!("HTTP client: {e}")))?;
-        let verifier = TokenVerifier::new(&config.audience);
+        let verifier = TokenVerifier::new(&config.audience).with_profile(profile);
         let lax_verifier = verifier.clone().dangerous().allow_unbound_tokens();
         let (fetched, wanted) = (Notify::new(), Notify::new());
         let (cache, bearer) = (Mutex::new(cache), RwLock::new(bearer));

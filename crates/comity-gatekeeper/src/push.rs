@@ -5,12 +5,12 @@
 
 use crate::IntegratorStatus;
 use crate::hub::Hub;
-use crate::limits::{MAX_WAKES, PARTNER_TIMEOUT, PUSH_BACKOFF, PUSH_BACKOFF_MAX, PUSH_CALLS, PUSH_QUIET, PUSH_TRIES};
+use crate::limits::{MAX_WAKES, PUSH_CALLS};
 use crate::metrics::{PUSHES, count};
 use crate::partners::Partners;
 use crate::rng;
 use crate::store::{Kind, Storage};
-use comity_core::{Jid, Redacted};
+use comity_core::{Jid, Profile, Redacted};
 use reqwest::StatusCode;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +29,7 @@ pub(crate) struct Push {
     store: Arc<dyn Storage>,
     partners: Arc<Partners>,
     hub: Arc<Hub>,
+    profile: Profile,
     drain: watch::Receiver<bool>,
 }
 
@@ -55,9 +56,10 @@ impl Push {
         store: Arc<dyn Storage>,
         partners: Arc<Partners>,
         hub: Arc<Hub>,
+        profile: Profile,
         drain: watch::Receiver<bool>,
     ) -> Self {
-        Self { drain, wakes: Mutex::default(), calls: Semaphore::new(PUSH_CALLS), store, partners, hub }
+        Self { drain, profile, wakes: Mutex::default(), calls: Semaphore::new(PUSH_CALLS), store, partners, hub }
     }
 
     fn wakes(&self) -> std::sync::MutexGuard<'_, HashMap<Jid, Wake>> {
@@ -103,7 +105,7 @@ impl Push {
             if !self.call_until_taken(account).await {
                 return;
             }
-            tokio::time::sleep(PUSH_QUIET).await;
+            tokio::time::sleep(self.profile.push_quiet).await;
             let mut wakes = self.wakes();
             match wakes.get_mut(account) {
                 Some(wake) if wake.more && Arc::ptr_eq(&wake.came, mine) => wake.more = false,
@@ -117,8 +119,8 @@ impl Push {
 
     /// Whether the partner took it.
     async fn call_until_taken(&self, account: &Jid) -> bool {
-        let mut wait = PUSH_BACKOFF;
-        for _ in 0..PUSH_TRIES {
+        let mut wait = self.profile.push_backoff;
+        for _ in 0..self.profile.push_tries {
             if self.hub.is_active(account) {
                 return false;
             }
@@ -144,7 +146,7 @@ impl Push {
             // Half to one and a half of the time, so that many wake-ups do not come in step.
             let jitter = 0.5 + f64::from(u16::from_le_bytes(rng::random())) / f64::from(u16::MAX);
             tokio::time::sleep(wait.mul_f64(jitter)).await;
-            wait = wait.saturating_mul(2).min(PUSH_BACKOFF_MAX);
+            wait = wait.saturating_mul(2).min(self.profile.push_backoff_max);
         }
         tracing::warn!(account = %Redacted(account), "push given up until the next activity");
         false
@@ -165,7 +167,7 @@ impl Push {
             .http()
             .post(format!("{}/push", partner.config.origin))
             .bearer_auth(bearer)
-            .timeout(PARTNER_TIMEOUT)
+            .timeout(self.profile.push_timeout)
             .json(&serde_json::json!({ "to": visible_id.as_str() }))
             .send()
             .await;

@@ -2,14 +2,14 @@
 
 use crate::hub::{Ending, Hub};
 use crate::keys::{CHAIN_RENEW, Keys, rotate_bearer};
-use crate::limits::{DRAIN_DEADLINE, FIRST_FRAME_DEADLINE, MEDIA_KEEP, ROTATE_LOOK, SWEEP_EVERY};
+use crate::limits::{DRAIN_DEADLINE, MEDIA_KEEP, ROTATE_LOOK, SWEEP_EVERY};
 use crate::metrics::{KEY_CHANGES, METRICS};
 use crate::partners::Partners;
 use crate::site::Site;
-use crate::store::Store;
+use crate::store::{Store, Terms};
 use crate::{Clock, Config, Error, LocationPolicy, conn, http};
-use comity_core::Timestamp;
-use comity_identity::{BearerIssuer, WHATSAPP};
+use comity_core::{Profile, Timestamp};
+use comity_identity::BearerIssuer;
 use comity_noise::PublicKey;
 use comity_server::{HttpLimits, Listener, Metrics, Readiness, describe, observe, ops_router, with_fallbacks};
 use std::fs::File;
@@ -31,9 +31,8 @@ pub struct Options {
     /// Judges the addresses of partner users (PROTOCOL §18), instead of the configured [networks](crate::Networks); without
     /// either all are let in.
     pub location_policy: Option<LocationPolicy>,
-    /// How long a client that resumed may take to its first stanza; without it
-    /// [`FIRST_FRAME_DEADLINE`](crate::limits::FIRST_FRAME_DEADLINE).
-    pub first_stanza: Option<Duration>,
+    /// The profile, instead of the configured one.
+    pub profile: Option<Profile>,
 }
 
 impl std::fmt::Debug for Options {
@@ -64,10 +63,15 @@ impl Gatekeeper {
     /// [`Error`] if the configuration, the data directory or a listener is not usable. Nothing keeps running.
     pub async fn start(config: Config, options: Options) -> Result<Self, Error> {
         config.check()?;
-        let (dir, clock) = (config.data_dir.clone(), options.clock);
+        let profile = match options.profile {
+            Some(profile) => profile,
+            None => config.profile()?,
+        };
+        let (dir, clock, terms) = (config.data_dir.clone(), options.clock, Terms::from(&profile));
         let now = clock.now();
-        let (lock, keys, store) =
-            tokio::task::spawn_blocking(move || open(&dir, now)).await.map_err(|_| Error::Internal("start"))??;
+        let (lock, keys, store) = tokio::task::spawn_blocking(move || open(&dir, terms, now))
+            .await
+            .map_err(|_| Error::Internal("start"))??;
         let chat = bind(config.listen_chat).await?;
         let http = Listener::bind(config.listen_http, config.tls()?, HttpLimits::default()).await?;
         let ops = match config.listen_ops {
@@ -79,16 +83,17 @@ impl Gatekeeper {
         let ops_addr = ops.as_ref().map(Listener::local_addr);
 
         let hub = Arc::new(Hub::default());
-        let partners =
-            Arc::new(Partners::new(&config, BearerIssuer::new(WHATSAPP, keys.bearer.clone()), clock.clone())?);
+        let bearer = BearerIssuer::new(&profile.bearer_issuer, keys.bearer.clone());
+        let partners = Arc::new(Partners::new(&config, &profile, bearer, clock.clone())?);
         let public_http = config.public_http.clone().unwrap_or_else(|| format!("{http_scheme}://{http_addr}"));
         let root = keys.root.public();
         let admin_token = config.admin_token()?;
         let configured = config.location.policy()?;
         let policy = options.location_policy.or(configured);
         let (drain, draining) = watch::channel(false);
-        let mut site = Site::new(
+        let site = Arc::new(Site::new(
             config,
+            profile,
             admin_token,
             clock,
             Arc::new(store),
@@ -98,9 +103,7 @@ impl Gatekeeper {
             public_http,
             policy,
             draining.clone(),
-        );
-        site.first_stanza = options.first_stanza.unwrap_or(FIRST_FRAME_DEADLINE);
-        let site = Arc::new(site);
+        ));
 
         let metrics = Metrics::install();
         describe(METRICS);
@@ -189,7 +192,7 @@ impl std::fmt::Debug for Gatekeeper {
     }
 }
 
-fn open(dir: &Path, now: Timestamp) -> Result<(File, Keys, Store), Error> {
+fn open(dir: &Path, terms: Terms, now: Timestamp) -> Result<(File, Keys, Store), Error> {
     let media = dir.join("media");
     std::fs::create_dir_all(&media).map_err(Error::io(media.display().to_string()))?;
     // Keys, mailboxes and who writes to whom: for the operator's account alone.
@@ -198,7 +201,7 @@ fn open(dir: &Path, now: Timestamp) -> Result<(File, Keys, Store), Error> {
         .map_err(Error::io(dir.display().to_string()))?;
     let lock = File::create(dir.join("lock")).map_err(Error::io(dir.display().to_string()))?;
     lock.try_lock().map_err(|_| Error::config(format!("{}: in use by another gatekeeper", dir.display())))?;
-    Ok((lock, Keys::open(dir, now)?, Store::open(&dir.join("gatekeeper.db"))?))
+    Ok((lock, Keys::open(dir, now)?, Store::open(&dir.join("gatekeeper.db"), terms)?))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {

@@ -3,15 +3,17 @@
 use crate::hub::Hub;
 use crate::keys::Keys;
 use crate::limiter::Buckets;
-use crate::limits::{FIRST_FRAME_DEADLINE, MAX_ONE_TIME_PER_PAIR_AND_DAY, MAX_PAIRS, MEDIA_AUTH_TTL, MEDIA_UPLOADS};
+use crate::limits::{MAX_CLIENT_FRAME, MAX_PAIRS, MAX_QUEUED_STANZA, MEDIA_AUTH_TTL, MEDIA_UPLOADS};
 use crate::partners::Partners;
 use crate::push::Push;
 use crate::store::Storage;
 use crate::{AdminToken, Clock, Config, Location, LocationPolicy};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use comity_core::{IntegratorId, Jid, Secret, Timestamp, UserVisibleId};
+use bytes::BytesMut;
+use comity_core::{IntegratorId, Jid, Profile, Secret, Timestamp, UserVisibleId};
 use comity_noise::ResponderConfig;
+use comity_xmpp::{Dialect, Node};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use std::collections::HashMap;
@@ -25,6 +27,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Site {
     pub(crate) config: Config,
+    pub(crate) profile: Profile,
+    /// How its stanzas are written and read.
+    pub(crate) dialect: Dialect,
     pub(crate) admin_token: Option<AdminToken>,
     pub(crate) clock: Clock,
     pub(crate) store: Arc<dyn Storage>,
@@ -41,14 +46,13 @@ pub(crate) struct Site {
     pub(crate) enlist_by_integrator: Buckets<IntegratorId>,
     pub(crate) handed_out: PairCounter,
     pub(crate) location_policy: Option<LocationPolicy>,
-    /// How long a client that resumed may take to its first stanza.
-    pub(crate) first_stanza: Duration,
 }
 
 impl Site {
     #[expect(clippy::too_many_arguments, reason = "called once")]
     pub(crate) fn new(
         config: Config,
+        profile: Profile,
         admin_token: Option<AdminToken>,
         clock: Clock,
         store: Arc<dyn Storage>,
@@ -60,7 +64,13 @@ impl Site {
         drain: watch::Receiver<bool>,
     ) -> Self {
         Self {
-            push: Arc::new(Push::new(Arc::clone(&store), Arc::clone(&partners), Arc::clone(&hub), drain)),
+            push: Arc::new(Push::new(
+                Arc::clone(&store),
+                Arc::clone(&partners),
+                Arc::clone(&hub),
+                profile.clone(),
+                drain,
+            )),
             noise: RwLock::new(Arc::new(keys.responder(clock.now()))),
             media_dir: config.data_dir.join("media"),
             media_auth: MediaAuth(keys.mac.clone()),
@@ -69,6 +79,8 @@ impl Site {
             enlist_by_user: Buckets::new(MINUTE * 60),
             enlist_by_integrator: Buckets::new(MINUTE),
             handed_out: PairCounter::default(),
+            dialect: Dialect::new(&profile).with_max_frame_len(MAX_CLIENT_FRAME),
+            profile,
             config,
             admin_token,
             clock,
@@ -77,7 +89,6 @@ impl Site {
             partners,
             public_http,
             location_policy,
-            first_stanza: FIRST_FRAME_DEADLINE,
         }
     }
 
@@ -87,6 +98,13 @@ impl Site {
         let decision = policy(address);
         tracing::info!(?decision, "location");
         decision
+    }
+
+    /// The frame of a stanza that is to be queued or delivered; `None` if it is too long.
+    pub(crate) fn frame(&self, node: &Node) -> Option<Vec<u8>> {
+        let mut out = BytesMut::new();
+        self.dialect.encode(node, &mut out).ok()?;
+        (out.len() <= MAX_QUEUED_STANZA).then(|| out.to_vec())
     }
 
     /// What handshakes are answered with.
@@ -137,7 +155,7 @@ struct Today {
 
 impl PairCounter {
     /// Counts one more, or says that it was enough for today.
-    pub(crate) fn take(&self, requester: &Jid, target: &Jid, now: Timestamp) -> bool {
+    pub(crate) fn take(&self, requester: &Jid, target: &Jid, now: Timestamp, most: u32) -> bool {
         let today = now.as_secs() / 86_400;
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Today { day, pairs } = &mut *guard;
@@ -151,6 +169,6 @@ impl PairCounter {
         }
         let count = pairs.entry(pair).or_insert(0);
         *count += 1;
-        *count <= MAX_ONE_TIME_PER_PAIR_AND_DAY
+        *count <= most
     }
 }

@@ -1,7 +1,7 @@
 //! The gatekeeper's bearer tokens: who is calling a partner (PROTOCOL §3, §11).
 
 use crate::jws::{UnverifiedToken, sign};
-use crate::limits::BEARER_LIFETIME;
+use crate::limits::{BEARER_LIFETIME, CLOCK_LEEWAY};
 use crate::token::{One, check_times, present};
 use crate::{Error, JwksCache, KeyRing, PublicKey};
 use comity_core::Timestamp;
@@ -103,6 +103,6 @@ impl BearerVerifier {
             return Err(Error::WrongIssuer);
         }
         let claims: Claims = unverified.verify(key, &self.origin)?;
-        check_times(claims.iat, claims.nbf, claims.exp, BEARER_LIFETIME, now)
+        check_times(claims.iat, claims.nbf, claims.exp, BEARER_LIFETIME, CLOCK_LEEWAY, now)
     }
 }

@@ -4,7 +4,7 @@ use crate::limits::{
     JWKS_FIRST_RETRY, JWKS_MAX_AGE, JWKS_MIN_GAP, JWKS_MIN_REFRESH, JWKS_REFRESH, MAX_ISSUERS, MAX_ORIGIN_LEN,
 };
 use crate::{Error, Jwks, PublicKey};
-use comity_core::Timestamp;
+use comity_core::{Profile, Timestamp};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,6 +50,27 @@ pub struct Fetch {
 #[derive(Debug, Default)]
 pub struct JwksCache {
     issuers: BTreeMap<String, Entry>,
+    times: Times,
+}
+
+/// How often, and how long: a profile's, or the constants of [`limits`](crate::limits).
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    refresh: Duration,
+    min_refresh: Duration,
+    min_gap: Duration,
+    max_age: Duration,
+}
+
+impl Times {
+    const DEFAULT: Self =
+        Self { refresh: JWKS_REFRESH, min_refresh: JWKS_MIN_REFRESH, min_gap: JWKS_MIN_GAP, max_age: JWKS_MAX_AGE };
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
 }
 
 #[derive(Debug)]
@@ -69,23 +90,23 @@ struct Entry {
 }
 
 impl Entry {
-    fn due(&self) -> Timestamp {
+    fn due(&self, times: &Times) -> Timestamp {
         let Some(started) = self.started else { return Timestamp::default() };
         started.after(match self.failures {
-            _ if self.in_flight => JWKS_MIN_GAP, // an outcome that was never told
-            0 if self.wanted => JWKS_MIN_GAP.min(self.refresh),
+            _ if self.in_flight => times.min_gap, // an outcome that was never told
+            0 if self.wanted => times.min_gap.min(self.refresh),
             0 => self.refresh,
-            n => JWKS_FIRST_RETRY.saturating_mul(2u32.saturating_pow(n - 1)).min(JWKS_MIN_GAP),
+            n => JWKS_FIRST_RETRY.saturating_mul(2u32.saturating_pow(n - 1)).min(times.min_gap),
         })
     }
 
     /// A clock that was set back does not hold anything up.
-    fn is_due(&self, now: Timestamp) -> bool {
-        now >= self.due() || self.started.is_some_and(|started| now < started)
+    fn is_due(&self, times: &Times, now: Timestamp) -> bool {
+        now >= self.due(times) || self.started.is_some_and(|started| now < started)
     }
 
-    fn fresh(&self, now: Timestamp) -> Option<Arc<Jwks>> {
-        self.good.as_ref().filter(|(at, _)| now.since(*at) <= JWKS_MAX_AGE).map(|(_, keys)| Arc::clone(keys))
+    fn fresh(&self, times: &Times, now: Timestamp) -> Option<Arc<Jwks>> {
+        self.good.as_ref().filter(|(at, _)| now.since(*at) <= times.max_age).map(|(_, keys)| Arc::clone(keys))
     }
 
     fn fail(&mut self) {
@@ -97,7 +118,20 @@ impl Entry {
 impl JwksCache {
     /// A cache that knows no issuer.
     pub const fn new() -> Self {
-        Self { issuers: BTreeMap::new() }
+        Self { issuers: BTreeMap::new(), times: Times::DEFAULT }
+    }
+
+    /// The same cache with a profile's times; a regular refresh is at least every [`JWKS_REFRESH`].
+    #[must_use]
+    pub fn with_profile(self, profile: &Profile) -> Self {
+        let refresh = profile.jwks_refresh.clamp(JWKS_FIRST_RETRY, JWKS_REFRESH);
+        let times = Times {
+            refresh,
+            min_refresh: profile.jwks_min_refresh.clamp(JWKS_FIRST_RETRY, refresh),
+            min_gap: profile.jwks_min_gap.max(JWKS_FIRST_RETRY),
+            max_age: profile.jwks_max_age,
+        };
+        Self { times, ..self }
     }
 
     /// Adds an issuer, or moves it to another URL (its keys are then forgotten). Its first fetch is due at once.
@@ -117,7 +151,7 @@ impl JwksCache {
         let entry = Entry {
             url: url.into(),
             good: None,
-            refresh: JWKS_REFRESH,
+            refresh: self.times.refresh,
             started: None,
             in_flight: false,
             failures: 0,
@@ -146,7 +180,8 @@ impl JwksCache {
 
     /// The next fetch that is due at `now`, if any; it counts as begun. Call until `None`.
     pub fn poll(&mut self, now: Timestamp) -> Option<Fetch> {
-        let (issuer, entry) = self.issuers.iter_mut().find(|(_, entry)| entry.is_due(now))?;
+        let times = self.times;
+        let (issuer, entry) = self.issuers.iter_mut().find(|(_, entry)| entry.is_due(&times, now))?;
         entry.started = Some(now);
         (entry.in_flight, entry.wanted) = (true, false);
         Some(Fetch { issuer: issuer.clone(), url: entry.url.clone() })
@@ -154,7 +189,7 @@ impl JwksCache {
 
     /// When [`poll`](Self::poll) will next give a fetch if nothing happens until then; `None` without issuers.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.issuers.values().map(Entry::due).min()
+        self.issuers.values().map(|entry| entry.due(&self.times)).min()
     }
 
     /// The outcome of a fetch: the body of a 200 answer without `Cache-Control`.
@@ -184,8 +219,8 @@ impl JwksCache {
             Ok(keys) => {
                 entry.good = Some((now, Arc::new(keys)));
                 (entry.in_flight, entry.failures) = (false, 0);
-                let asked = cache_control.and_then(max_age).unwrap_or(JWKS_REFRESH);
-                entry.refresh = asked.clamp(JWKS_MIN_REFRESH, JWKS_REFRESH);
+                let asked = cache_control.and_then(max_age).unwrap_or(self.times.refresh);
+                entry.refresh = asked.clamp(self.times.min_refresh, self.times.refresh);
                 Ok(())
             }
             Err(error) => {
@@ -204,7 +239,7 @@ impl JwksCache {
 
     /// Whether the issuer has a key set that may be used at `now`: what readiness is about.
     pub fn has_keys(&self, issuer: &str, now: Timestamp) -> bool {
-        self.issuers.get(issuer).is_some_and(|entry| entry.fresh(now).is_some())
+        self.issuers.get(issuer).is_some_and(|entry| entry.fresh(&self.times, now).is_some())
     }
 
     /// The issuer's key `kid`. A miss schedules a fetch, if one is allowed now.
@@ -213,12 +248,12 @@ impl JwksCache {
     /// [`Error::UnknownIssuer`], [`Error::NoKeys`], [`Error::UnknownKey`].
     pub fn key(&mut self, issuer: &str, kid: &str, now: Timestamp) -> Result<PublicKey, Error> {
         let entry = self.issuers.get_mut(issuer).ok_or(Error::UnknownIssuer)?;
-        let fresh = entry.fresh(now);
+        let fresh = entry.fresh(&self.times, now);
         if let Some(key) = fresh.as_ref().and_then(|keys| keys.get(kid)) {
             return Ok(key.clone());
         }
         entry.wanted = true;
-        let refresh = entry.in_flight || entry.is_due(now);
+        let refresh = entry.in_flight || entry.is_due(&self.times, now);
         if fresh.is_none() && !refresh { Err(Error::NoKeys) } else { Err(Error::UnknownKey { refresh }) }
     }
 }

@@ -1,10 +1,10 @@
 //! Ownership tokens: this device may use this user-visible id now (PROTOCOL §3).
 
 use crate::jws::{UnverifiedToken, sign};
-use crate::limits::{CLOCK_LEEWAY, MAX_JTI_LEN, MAX_ORIGIN_LEN, TOKEN_LIFETIME};
+use crate::limits::{CLOCK_LEEWAY, MAX_CLOCK_LEEWAY, MAX_JTI_LEN, MAX_ORIGIN_LEN, TOKEN_LIFETIME};
 use crate::object::Object;
-use crate::{Error, JwksCache, KeyRing, PublicKey, b64};
-use comity_core::{CryptoRng, Timestamp, UserVisibleId};
+use crate::{Algorithm, Error, JwksCache, KeyRing, PublicKey, b64};
+use comity_core::{CryptoRng, Profile, Timestamp, UserVisibleId};
 use core::fmt;
 use core::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -31,6 +31,7 @@ struct Confirmation<T> {
 pub struct TokenIssuer {
     origin: String,
     audience: String,
+    lifetime: Duration,
     keys: KeyRing,
 }
 
@@ -43,13 +44,19 @@ impl TokenIssuer {
         if [origin, audience].iter().any(|text| text.is_empty() || text.len() > MAX_ORIGIN_LEN) {
             return Err(Error::Misuse("an origin or audience of a length out of range"));
         }
-        Ok(Self { origin: origin.into(), audience: audience.into(), keys: keys.into() })
+        Ok(Self { origin: origin.into(), audience: audience.into(), lifetime: TOKEN_LIFETIME, keys: keys.into() })
+    }
+
+    /// The same issuer with the life of a profile's tokens.
+    #[must_use]
+    pub fn with_profile(self, profile: &Profile) -> Self {
+        Self { lifetime: profile.token_lifetime, ..self }
     }
 
     /// The same issuer with another ring, once that is stored.
     #[must_use]
     pub fn with_keys(&self, keys: KeyRing) -> Self {
-        Self { origin: self.origin.clone(), audience: self.audience.clone(), keys }
+        Self { keys, ..self.clone() }
     }
 
     /// Its keys; `keys().jwks(now)` is the published set.
@@ -58,7 +65,7 @@ impl TokenIssuer {
     }
 
     /// A token for the user `sub`, bound to the Noise key whose thumbprint is `jkt` (see [`jkt`](crate::jkt)), valid from
-    /// `now` for [`TOKEN_LIFETIME`].
+    /// `now` for [`lifetime`](Self::lifetime).
     ///
     /// # Errors
     /// [`Error::Misuse`] if `jkt` is no SHA-256 thumbprint, [`Error::Crypto`] if the library fails.
@@ -81,11 +88,16 @@ impl TokenIssuer {
             sub: sub.as_str(),
             iat,
             nbf: iat,
-            exp: iat.saturating_add(TOKEN_LIFETIME.as_secs()),
+            exp: iat.saturating_add(self.lifetime.as_secs()),
             jti: &b64::encode(&id),
             cnf: Confirmation { jkt },
         };
         sign(self.keys.current(), &claims)
+    }
+
+    /// How long a token is good: [`TOKEN_LIFETIME`] unless a profile says otherwise.
+    pub const fn lifetime(&self) -> Duration {
+        self.lifetime
     }
 
     /// The `iss` of its tokens.
@@ -173,6 +185,10 @@ pub(crate) enum One {
 pub struct TokenVerifier {
     audience: String,
     allow_unbound: bool,
+    lifetime: Duration,
+    leeway: Duration,
+    es256: bool,
+    eddsa: bool,
 }
 
 /// Choices that give up a guarantee of [`TokenVerifier`].
@@ -192,7 +208,26 @@ impl Dangerous {
 impl TokenVerifier {
     /// `audience` is the gatekeeper's audience string.
     pub fn new(audience: &str) -> Self {
-        Self { audience: audience.into(), allow_unbound: false }
+        Self {
+            audience: audience.into(),
+            allow_unbound: false,
+            lifetime: TOKEN_LIFETIME,
+            leeway: CLOCK_LEEWAY,
+            es256: true,
+            eddsa: true,
+        }
+    }
+
+    /// The same verifier with a profile's longest life, leeway (at most [`MAX_CLOCK_LEEWAY`]) and algorithms.
+    #[must_use]
+    pub fn with_profile(self, profile: &Profile) -> Self {
+        Self {
+            lifetime: profile.token_lifetime,
+            leeway: profile.clock_leeway.min(MAX_CLOCK_LEEWAY),
+            es256: profile.token_es256,
+            eddsa: profile.token_eddsa,
+            ..self
+        }
     }
 
     /// Choices that give up a guarantee.
@@ -233,8 +268,16 @@ impl TokenVerifier {
         jkt: &str,
         now: Timestamp,
     ) -> Result<OwnershipToken, Error> {
+        let taken = match key.algorithm() {
+            Algorithm::Rs256 => true,
+            Algorithm::Es256 => self.es256,
+            Algorithm::EdDsa => self.eddsa,
+        };
+        if !taken {
+            return Err(Error::UnknownKey { refresh: false });
+        }
         let claims: Claims = unverified.verify(key, &self.audience)?;
-        check_times(claims.iat, claims.nbf, claims.exp, TOKEN_LIFETIME, now)?;
+        check_times(claims.iat, claims.nbf, claims.exp, self.lifetime, self.leeway, now)?;
         if claims.jti.as_ref().is_some_and(|jti| jti.len() > MAX_JTI_LEN) {
             return Err(Error::Malformed("the jti is too long"));
         }
@@ -245,7 +288,7 @@ impl TokenVerifier {
             None if !self.allow_unbound => return Err(Error::Unbound),
             None => match claims.jti.clone().filter(|jti| !jti.is_empty()) {
                 Some(jti) => {
-                    let until = Timestamp::from_secs(claims.exp).after(CLOCK_LEEWAY);
+                    let until = Timestamp::from_secs(claims.exp).after(self.leeway);
                     Some(SingleUse { issuer: claims.iss.clone(), jti, until })
                 }
                 None => return Err(Error::Malformed("an unbound token without jti")),
@@ -268,9 +311,10 @@ pub(crate) fn check_times(
     nbf: Option<u64>,
     exp: u64,
     lifetime: Duration,
+    leeway: Duration,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let (now, leeway) = (now.as_secs(), CLOCK_LEEWAY.as_secs());
+    let (now, leeway) = (now.as_secs(), leeway.as_secs());
     if exp <= iat || exp - iat > lifetime.as_secs() {
         return Err(Error::BadLifetime);
     }

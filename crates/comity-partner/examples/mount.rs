@@ -40,6 +40,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         jwks_url: "https://gatekeeper.example/.well-known/jwks".into(),
         issuer: comity_identity::WHATSAPP.into(),
         origin: origin.into(),
+        profile: comity_core::Profile::default(),
         sandbox: false,
     })?;
     let app = axum::Router::new()

@@ -35,6 +35,8 @@ pub struct Config {
     pub gatekeeper_issuer: String,
     /// The gatekeeper's audience string: the `aud` of ownership tokens.
     pub audience: String,
+    /// The profile: `sandbox`, `whatsapp-1.0.3`, or a file.
+    pub profile: String,
     /// Whether `GET /media/…` needs the gatekeeper's bearer token.
     pub require_bearer: bool,
     /// Plain http is allowed for `origin` and `gatekeeper_jwks_url`.
@@ -126,6 +128,7 @@ impl Default for Config {
             gatekeeper_jwks_url: "http://127.0.0.1:8080/.well-known/jwks".into(),
             gatekeeper_issuer: WHATSAPP.into(),
             audience: "comity-sandbox".into(),
+            profile: "sandbox".into(),
             require_bearer: true,
             sandbox: false,
             max_media_len: DEFAULT_MAX_MEDIA_LEN,
@@ -177,6 +180,7 @@ impl Config {
         if counts.contains(&0) || sizes.contains(&0) || self.media_retention_days == 0 {
             return wrong("a limit is 0: nothing would be served");
         }
+        comity_server::config::profile(&self.profile)?;
         if self.audience.is_empty() || self.gatekeeper_issuer.is_empty() {
             return wrong("audience and gatekeeper_issuer must not be empty");
         }

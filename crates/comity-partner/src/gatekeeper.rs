@@ -43,6 +43,8 @@ pub struct GatekeeperConfig {
     pub issuer: String,
     /// This partner's origin: the `aud` of its tokens.
     pub origin: String,
+    /// How often its keys are fetched.
+    pub profile: comity_core::Profile,
     /// Plain http is allowed and a proxy from the environment is not used.
     pub sandbox: bool,
 }
@@ -56,7 +58,7 @@ impl Gatekeeper {
         configured_url("gatekeeper_jwks_url", &config.jwks_url, config.sandbox, false)?;
         let http = client(config.sandbox, JWKS_TIMEOUT).https_only(!config.sandbox).pool_max_idle_per_host(1);
         let http = build(http)?;
-        let mut cache = JwksCache::new();
+        let mut cache = JwksCache::new().with_profile(&config.profile);
         cache
             .add_issuer(&config.issuer, &config.jwks_url)
             .map_err(|source| Error::Identity { what: "gatekeeper_issuer".into(), source })?;

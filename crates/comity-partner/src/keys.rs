@@ -4,7 +4,7 @@ use crate::limits::KEYS_POLL;
 use crate::metrics::KEY_CHANGES;
 use crate::storage::{PartnerStore, SecretName};
 use crate::{Error, clock};
-use comity_core::{StoreError, Timestamp};
+use comity_core::{Profile, StoreError, Timestamp};
 use comity_identity::{Algorithm, KeyRing, KeyState, SigningKey, TokenIssuer};
 use core::time::Duration;
 use std::path::PathBuf;
@@ -55,11 +55,13 @@ impl SigningKeys {
         store: Arc<dyn PartnerStore>,
         origin: &str,
         audience: &str,
+        profile: &Profile,
         rotate_every: Option<Duration>,
     ) -> Result<Self, Error> {
         let (revision, ring) = load_or_make(&*store, None).await?;
         let issuer = TokenIssuer::new(origin, audience, ring)
-            .map_err(|source| Error::Identity { what: "the token issuer".into(), source })?;
+            .map_err(|source| Error::Identity { what: "the token issuer".into(), source })?
+            .with_profile(profile);
         let current = Mutex::new((revision, Arc::new(issuer)));
         let shared = Arc::new(Shared { store, rotate_every, current });
         let task = tokio::spawn(watch(Arc::clone(&shared)));

@@ -64,12 +64,14 @@ impl Server {
 
         let day = Duration::from_secs(24 * 3600);
         let rotate_every = Some(day * config.rotate_keys_days).filter(|every| !every.is_zero());
-        let signing = SigningKeys::start(Arc::clone(&store), &origin, &config.audience, rotate_every).await?;
+        let profile = comity_server::config::profile(&config.profile)?;
+        let signing = SigningKeys::start(Arc::clone(&store), &origin, &config.audience, &profile, rotate_every).await?;
         let signing: Arc<dyn TokenKeys> = Arc::new(signing);
         let gatekeeper = Gatekeeper::start(&GatekeeperConfig {
             jwks_url: config.gatekeeper_jwks_url.clone(),
             issuer: config.gatekeeper_issuer.clone(),
             origin,
+            profile,
             sandbox: config.sandbox,
         })?;
         let (users, table) = authenticator(config)?;

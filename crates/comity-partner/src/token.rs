@@ -12,7 +12,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use comity_core::{ErrorKind, Redacted};
-use comity_identity::{JWKS_CACHE_CONTROL, limits::TOKEN_LIFETIME};
+use comity_identity::JWKS_CACHE_CONTROL;
 use comity_server::read_json;
 use serde::Deserialize;
 use serde_json::json;
@@ -68,9 +68,11 @@ pub(crate) async fn issue(State(state): State<TokenState>, request: Request) -> 
     let TokenRequest { jkt } = read_json(&parts.headers, body, MAX_TOKEN_BODY).await?;
     let who = Redacted(user.as_str().to_owned());
     // An RSA signature takes a millisecond of computing: not on the threads that serve connections.
+    let issuer = state.keys.issuer();
+    let lifetime = issuer.lifetime();
     let signed = tokio::task::spawn_blocking(move || {
         let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
-        state.keys.issuer().issue(&user, &jkt, clock::now(), &mut rng)
+        issuer.issue(&user, &jkt, clock::now(), &mut rng)
     });
     let token = match signed.await {
         Ok(Ok(token)) => token,
@@ -88,6 +90,6 @@ pub(crate) async fn issue(State(state): State<TokenState>, request: Request) -> 
     };
     metrics::counter!(TOKENS).increment(1);
     tracing::info!(user = %who, "token issued");
-    let body = json!({"token": token, "expires_in": TOKEN_LIFETIME.as_secs()});
+    let body = json!({"token": token, "expires_in": lifetime.as_secs()});
     Ok(([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body.to_string()).into_response())
 }

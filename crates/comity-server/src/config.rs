@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::limits::{MAX_CONFIG_LEN, MAX_SECRET_LEN};
-use comity_core::Secret;
+use comity_core::{Profile, Secret};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 use std::fs::File;
 use std::io::Read as _;
@@ -28,6 +28,20 @@ pub fn parse_toml<T: DeserializeOwned>(text: &str) -> Result<T, (usize, String)>
         let line = e.span().map_or(1, |span| text.bytes().take(span.start).filter(|b| *b == b'\n').count() + 1);
         (line, e.message().to_owned())
     })
+}
+
+/// A profile by its name, or from a TOML file of at most [`MAX_CONFIG_LEN`] bytes.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Config`] names the field.
+pub fn profile(name_or_path: &str) -> Result<Profile, Error> {
+    if let Ok(profile) = Profile::named(name_or_path) {
+        return Ok(profile);
+    }
+    let path = Path::new(name_or_path);
+    let text = String::from_utf8(read_capped(path, MAX_CONFIG_LEN)?)
+        .map_err(|_| Error::Config(format!("{}: not UTF-8", path.display())))?;
+    Profile::from_toml(&text).map_err(|e| Error::Config(format!("{}: {e}", path.display())))
 }
 
 /// Reads a whole file of at most `max` bytes.

@@ -274,6 +274,13 @@ impl Suites {
         self
     }
 
+    /// Those without post-quantum keys.
+    #[must_use]
+    pub fn without_post_quantum(mut self) -> Self {
+        self.0.retain(|suite| !suite.post_quantum());
+        self
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

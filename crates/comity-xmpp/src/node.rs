@@ -166,6 +166,14 @@ impl Node {
         &self.tag
     }
 
+    pub(crate) fn set_tag(&mut self, tag: Text) {
+        self.tag = tag;
+    }
+
+    pub(crate) const fn content_mut(&mut self) -> &mut Content {
+        &mut self.content
+    }
+
     /// An attribute's value.
     pub fn attr(&self, name: &str) -> Option<&Value> {
         self.attrs.iter().find(|attr| attr.name == name).map(|attr| &attr.value)

@@ -33,6 +33,9 @@ pub(crate) struct ChatArgs {
     /// Publish post-quantum keys, and use PQXDH with those who do.
     #[arg(long)]
     post_quantum: bool,
+    /// The profile: `sandbox`, `whatsapp-1.0.3`, or a file; see `comity profile show`.
+    #[arg(long, default_value = "sandbox", env = "COMITY_PROFILE", value_name = "NAME|FILE")]
+    profile: String,
     /// Read commands and write events as JSON lines.
     #[arg(long)]
     json: bool,
@@ -69,6 +72,7 @@ async fn start(args: &ChatArgs) -> Result<Chat, Failure> {
     } else {
         Config::partner(args.who.parse().map_err(|e| format!("--as: {e}"))?, root)
     };
+    config.profile = crate::profile::read(&args.profile)?;
     if let Some(name) = &args.name {
         config.display_name.clone_from(name);
     }

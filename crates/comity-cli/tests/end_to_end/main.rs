@@ -9,6 +9,7 @@
     reason = "a test"
 )]
 
+mod profile;
 mod soak;
 mod world;
 

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use comity_client::{Client, Config, ConnectionState, Event, Events, LookUp, MessageEvent, PartnerServer, SqliteStore};
-use comity_core::{IntegratorId, Jid, Store};
+use comity_core::{IntegratorId, Jid, Profile, Store};
 use comity_gatekeeper::{Gatekeeper, Options};
 use comity_noise::TrustRoot;
 use comity_signal::Suites;
@@ -39,6 +39,8 @@ pub(crate) struct World {
     gatekeeper_http: String,
     chat: String,
     root: TrustRoot,
+    /// What the clients go by.
+    pub(crate) profile: Profile,
     _partner: oneshot::Sender<()>,
 }
 
@@ -48,16 +50,22 @@ fn free_port() -> u16 {
 
 impl World {
     pub(crate) async fn start() -> Self {
-        Self::start_with(Serving::Nowhere).await
+        Self::start_with(Serving::Nowhere, "").await
     }
 
     /// With the gatekeeper in a process of its own.
     pub(crate) async fn start_apart() -> Self {
-        Self::start_with(Serving::Apart(None)).await
+        Self::start_with(Serving::Apart(None), "").await
     }
 
-    async fn start_with(gatekeeper: Serving) -> Self {
+    /// Under the profile of that TOML document, at both ends.
+    pub(crate) async fn start_under(profile: &str) -> Self {
+        Self::start_with(Serving::Nowhere, profile).await
+    }
+
+    async fn start_with(gatekeeper: Serving, profile: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("profile.toml"), profile).unwrap();
         let (chat, http, partner) = (free_port(), free_port(), free_port());
         let (partner_http, gatekeeper_http) =
             (format!("http://127.0.0.1:{partner}"), format!("http://127.0.0.1:{http}"));
@@ -67,6 +75,7 @@ impl World {
             listen_http = "127.0.0.1:{http}"
             data_dir = "{dir}/gatekeeper"
             admin_token = "an administrator's token, long enough"
+            profile = "{dir}/profile.toml"
             [[integrator]]
             id = 1
             name = "Partner"
@@ -81,6 +90,7 @@ impl World {
             sandbox = true
             listen = "127.0.0.1:{partner}"
             data_dir = "{dir}/partner"
+            profile = "{dir}/profile.toml"
             gatekeeper_jwks_url = "{gatekeeper_http}/.well-known/jwks"
             [[users]]
             id = "{ALICE}"
@@ -100,6 +110,7 @@ impl World {
             gatekeeper_http,
             chat: format!("127.0.0.1:{chat}"),
             root: TrustRoot::WHATSAPP,
+            profile: Profile::from_toml(profile).unwrap(),
             _partner: stop,
         };
         world.start_gatekeeper().await;
@@ -155,7 +166,7 @@ impl World {
 
     /// The partner's user on `store`, with both suites.
     pub(crate) async fn alice(&self, store: Arc<dyn Store>) -> User {
-        let config = Config::partner(ALICE.parse().unwrap(), self.root);
+        let config = Config::partner(ALICE.parse().unwrap(), self.root).with_profile(self.profile.clone());
         let server = PartnerServer::new(&self.partner_http, ALICE, "alice's secret, long enough").unwrap();
         let suites = Suites::new().with(X3dh).with(Pqxdh::new());
         let (client, events) = Client::builder(config, suites, store, &self.chat, &self.gatekeeper_http)
@@ -168,7 +179,7 @@ impl World {
 
     /// The native user on `store`, who speaks version 3 alone; opted in when this returns.
     pub(crate) async fn bob(&self, store: Arc<dyn Store>) -> User {
-        let config = Config::native(BOB, self.root).offline();
+        let config = Config::native(BOB, self.root).with_profile(self.profile.clone()).offline();
         let (client, events) =
             Client::builder(config, Suites::new().with(X3dh), store, &self.chat, &self.gatekeeper_http)
                 .files(self.dir.path().join("bob-files"))

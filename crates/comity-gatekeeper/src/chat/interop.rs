@@ -1,6 +1,6 @@
 //! `w:interop`: integrators, opt-in, reachability, look-ups, pings, deletion; and reports (PROTOCOL §12, §13).
 
-use super::stanza::{account_of, error, frame, iq_result, peer};
+use super::stanza::{account_of, error, iq_result, peer};
 use super::{Answer, Done, Fault, Session, Then, blocklist, notice};
 use crate::http::phone_account;
 use crate::hub::Ending;
@@ -149,7 +149,7 @@ async fn ping(session: &Session, node: &Node, ping: &Node) -> Answer {
         Node::new("integrator").with_attr("id", partner.id.get()).with_attr("name", partner.config.name.as_str());
     let stanza = notice::notification("w:interop", account, &id, now)
         .with_child(Node::new("ping").with_attr("display_name", &*name).with_child(integrator));
-    let stanza = frame(&stanza).ok_or(Fault::Code(400))?;
+    let stanza = site.frame(&stanza).ok_or(Fault::Code(400))?;
     let mail =
         Mail { to: to.clone(), class: Class::Notification, sender: account.clone(), id, kind: String::new(), stanza };
     if site.store.ping(&session.user, mail, now).await? {
@@ -164,7 +164,7 @@ async fn delete(session: &Session, node: &Node) -> Answer {
         return Err(Fault::Code(403));
     }
     let (account, now) = (session.user.account.clone(), site.clock.now());
-    let notice = notice::identity_changed(&account, now)?;
+    let notice = notice::identity_changed(site, &account, now)?;
     let told = site.store.delete_account(account.clone(), notice, now).await?;
     for contact in &told {
         site.hub.nudge(contact);
@@ -183,7 +183,7 @@ pub(super) async fn report(session: &Session, node: &Node) -> Answer {
     if list.children().len() > MAX_REPORT_MESSAGES || flow.len() > MAX_DISPLAY_NAME {
         return Err(Fault::Code(406));
     }
-    let stanza = frame(list).ok_or(Fault::Code(406))?;
+    let stanza = session.site.frame(list).ok_or(Fault::Code(406))?;
     let store = &session.site.store;
     store.report(session.user.account.clone(), subject, flow, stanza, session.site.clock.now()).await?;
     Ok(Done::answer(iq_result(node)))

@@ -3,7 +3,7 @@
 use super::stanza::{account_of, error, iq_result};
 use super::{Answer, Done, Fault, Session, notice};
 use crate::http::signed_by;
-use crate::limits::{LOW_WATER, MAX_FETCH_USERS, MAX_PQ_KEY, MAX_UPLOAD_KEYS};
+use crate::limits::{MAX_PQ_KEY, MAX_UPLOAD_KEYS};
 use crate::store::{Bundle, Handout, KeyCount, OneTimeKey, SignedKey, Upload, Uploaded, Wanted};
 use comity_noise::{PublicKey, xeddsa};
 use comity_xmpp::Node;
@@ -99,7 +99,7 @@ async fn upload(session: &Session, node: &Node) -> Answer {
     let upload = parse_upload(node).ok_or(Fault::Code(406))?;
     let site = &session.site;
     let (account, now) = (session.user.account.clone(), site.clock.now());
-    let notice = notice::identity_changed(&account, now)?;
+    let notice = notice::identity_changed(site, &account, now)?;
     match site.store.upload_keys(account, upload, notice, now).await? {
         Uploaded::Ok { told } => {
             for contact in &told {
@@ -119,7 +119,7 @@ async fn count(session: &Session, node: &Node) -> Answer {
 
 async fn fetch(session: &Session, node: &Node) -> Answer {
     let users = node.children().first().map(Node::children).unwrap_or_default();
-    if users.is_empty() || users.len() > MAX_FETCH_USERS {
+    if users.is_empty() || users.len() > session.site.profile.fetch_max_users {
         return Err(Fault::Code(400));
     }
     let (site, me) = (&session.site, &session.user.account);
@@ -129,7 +129,7 @@ async fn fetch(session: &Session, node: &Node) -> Answer {
         let jid = user.attr_jid("jid").ok_or(Fault::Code(400))?;
         // What is nobody's id is looked up like any other, as the server's own, which has no keys.
         let account = account_of(&jid).unwrap_or_else(super::stanza::server);
-        let one_time = site.handed_out.take(me, &account, now);
+        let one_time = site.handed_out.take(me, &account, now, site.profile.one_time_per_pair_and_day);
         wanted.push(Wanted { account, one_time });
     }
     let accounts: Vec<_> = wanted.iter().map(|w| w.account.clone()).collect();
@@ -139,7 +139,7 @@ async fn fetch(session: &Session, node: &Node) -> Answer {
         let mut answer = Node::new("user").with_opt_attr("jid", user.attr("jid").cloned());
         match handout {
             Some(handout) => {
-                if handout.key.is_some() && handout.left < LOW_WATER {
+                if handout.key.is_some() && handout.left < site.profile.low_water {
                     notice::low_water(site, account, handout.left);
                 }
                 answer = answer.with_children(bundle_nodes(&handout));

@@ -3,31 +3,44 @@
 use crate::limits::MAX_DISPLAY_NAME;
 use crate::site::Site;
 use crate::store::{Kind, Status, User};
-use crate::{INTEROP_VERSION, IntegratorStatus, Location};
-use comity_core::{Jid, PartnerUser, Server, StoreError, UserNumber};
+use crate::{IntegratorStatus, Location};
+use comity_core::{Jid, PartnerUser, Profile, Server, StoreError, UserNumber};
 use comity_identity::{Error as TokenError, SingleUse};
 use comity_proto::Codec as _;
 use comity_proto::handshake::{ClientPayload, Product};
-use comity_xmpp::Node;
 use std::net::IpAddr;
 
-/// A refused log-in: the reason of `<failure/>`.
+/// Why a log-in is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal(pub(crate) u16);
+pub(crate) enum Refusal {
+    /// The payload says nothing usable.
+    Generic,
+    /// No good token, or another key.
+    Token,
+    Blocked,
+    Version,
+    NotEnlisted,
+    RateLimited,
+    Internal,
+    Product,
+    /// Key set not to be had, or integrator suspended.
+    Unavailable,
+}
 
 impl Refusal {
-    const GENERIC: Self = Self(400);
-    pub(crate) const NOT_AUTHORIZED: Self = Self(401);
-    const LOCKED: Self = Self(403);
-    const VERSION: Self = Self(405);
-    const NOT_FOUND: Self = Self(415);
-    pub(crate) const RATE_LIMITED: Self = Self(429);
-    pub(crate) const INTERNAL: Self = Self(500);
-    const UNAVAILABLE: Self = Self(503);
-
-    /// `<failure reason location/>`.
-    pub(crate) fn into_node(self) -> Node {
-        Node::new("failure").with_attr("reason", u32::from(self.0)).with_attr("location", "sandbox")
+    /// The `reason` of the `<failure/>`.
+    pub(crate) const fn reason(self, profile: &Profile) -> u16 {
+        match self {
+            Self::Generic => 400,
+            Self::Token => profile.failure_token,
+            Self::Blocked => profile.failure_blocked,
+            Self::Version => profile.failure_version,
+            Self::NotEnlisted => profile.failure_not_enlisted,
+            Self::RateLimited => profile.failure_rate_limited,
+            Self::Internal => 500,
+            Self::Product => profile.failure_product,
+            Self::Unavailable => profile.failure_unavailable,
+        }
     }
 }
 
@@ -47,12 +60,14 @@ pub(crate) async fn authenticate(
     noise_key: &[u8; 32],
     from: IpAddr,
 ) -> Result<LogIn, Refusal> {
-    let payload = ClientPayload::decode(payload).map_err(|_| Refusal::GENERIC)?;
+    let payload = ClientPayload::decode(payload).map_err(|_| Refusal::Generic)?;
     let (user, single_use) = match payload.product {
-        Some(product) if product == Product::Interop as i32 => partner(site, &payload, noise_key, from).await?,
+        Some(product) if u32::try_from(product) == Ok(site.profile.login_product) => {
+            partner(site, &payload, noise_key, from).await?
+        }
         None => (native(site, &payload, noise_key).await?, None),
         Some(product) if product == Product::Whatsapp as i32 => (native(site, &payload, noise_key).await?, None),
-        Some(_) => return Err(Refusal(501)),
+        Some(_) => return Err(Refusal::Product),
     };
     let name = payload
         .push_name
@@ -66,59 +81,59 @@ async fn partner(
     noise_key: &[u8; 32],
     from: IpAddr,
 ) -> Result<(User, Option<SingleUse>), Refusal> {
-    let version = payload.user_agent.as_ref().and_then(|agent| agent.app_version).ok_or(Refusal::VERSION)?;
+    let version = payload.user_agent.as_ref().and_then(|agent| agent.app_version).ok_or(Refusal::Version)?;
     let version = [version.primary, version.secondary, version.tertiary]
         .map(|part| part.unwrap_or_default().to_string())
         .join(".");
-    if version != INTEROP_VERSION {
-        return Err(Refusal::VERSION);
+    if version != site.profile.interop_version {
+        return Err(Refusal::Version);
     }
-    let data = payload.interop_data.as_ref().ok_or(Refusal::GENERIC)?;
-    let number = data.account_id.and_then(|id| UserNumber::new(id).ok()).ok_or(Refusal::GENERIC)?;
-    let token = data.token.as_deref().and_then(|token| str::from_utf8(token).ok()).ok_or(Refusal::NOT_AUTHORIZED)?;
+    let data = payload.interop_data.as_ref().ok_or(Refusal::Generic)?;
+    let number = data.account_id.and_then(|id| UserNumber::new(id).ok()).ok_or(Refusal::Generic)?;
+    let token = data.token.as_deref().and_then(|token| str::from_utf8(token).ok()).ok_or(Refusal::Token)?;
     let (partner, token) = site.partners.verify(token, noise_key).await.map_err(|error| {
         tracing::info!(%error, "log-in: token refused");
         match error {
-            TokenError::NoKeys => Refusal::UNAVAILABLE,
-            TokenError::UnknownIssuer if site.partners.is_removed(token) => Refusal::LOCKED,
-            _ => Refusal::NOT_AUTHORIZED,
+            TokenError::NoKeys => Refusal::Unavailable,
+            TokenError::UnknownIssuer if site.partners.is_removed(token) => Refusal::Blocked,
+            _ => Refusal::Token,
         }
     })?;
     if partner.config.status == IntegratorStatus::Suspended {
-        return Err(Refusal::UNAVAILABLE);
+        return Err(Refusal::Unavailable);
     }
     let account = PartnerUser { integrator: partner.id, number }.jid();
-    let user = find(site, account).await?.ok_or(Refusal::NOT_FOUND)?;
+    let user = find(site, account).await?.ok_or(Refusal::NotEnlisted)?;
     let owner = matches!(&user.kind, Kind::Partner { visible_id, .. } if *visible_id == token.user_visible_id);
     if !owner || user.auth_key != *noise_key {
-        return Err(Refusal::NOT_AUTHORIZED);
+        return Err(Refusal::Token);
     }
     if user.status == Status::Blocked {
-        return Err(Refusal::LOCKED);
+        return Err(Refusal::Blocked);
     }
-    if user.has_lapsed(site.clock.now()) {
-        return Err(Refusal::NOT_FOUND);
+    if user.has_lapsed(site.clock.now(), site.profile.lapse_after) {
+        return Err(Refusal::NotEnlisted);
     }
     if site.location(from) == Location::Denied {
-        return Err(Refusal::LOCKED);
+        return Err(Refusal::Blocked);
     }
     if let Some(single_use) = &token.single_use
         && site.store.is_used(single_use.clone()).await.map_err(internal)?
     {
-        return Err(Refusal::NOT_AUTHORIZED);
+        return Err(Refusal::Token);
     }
     Ok((user, token.single_use))
 }
 
 async fn native(site: &Site, payload: &ClientPayload, noise_key: &[u8; 32]) -> Result<User, Refusal> {
-    let number = payload.username.ok_or(Refusal::GENERIC)?;
+    let number = payload.username.ok_or(Refusal::Generic)?;
     if payload.device.unwrap_or(0) != 0 {
-        return Err(Refusal::NOT_AUTHORIZED); // linked devices are not part of the sandbox
+        return Err(Refusal::Token); // linked devices are not part of the sandbox
     }
-    let account = Jid::new(&number.to_string(), Server::Whatsapp).map_err(|_| Refusal::GENERIC)?;
+    let account = Jid::new(&number.to_string(), Server::Whatsapp).map_err(|_| Refusal::Generic)?;
     // The same answer for an unknown number and another key.
     let user = find(site, account).await?.filter(|user| user.kind == Kind::Native && user.auth_key == *noise_key);
-    user.ok_or(Refusal::NOT_AUTHORIZED)
+    user.ok_or(Refusal::Token)
 }
 
 async fn find(site: &Site, account: Jid) -> Result<Option<User>, Refusal> {
@@ -127,5 +142,5 @@ async fn find(site: &Site, account: Jid) -> Result<Option<User>, Refusal> {
 
 fn internal(error: StoreError) -> Refusal {
     tracing::error!(%error, "store");
-    Refusal::INTERNAL
+    Refusal::Internal
 }

@@ -1,7 +1,7 @@
 //! Messages, calls and media-retry notifications from a client: stored for the recipient, then acknowledged (PROTOCOL §7,
 //! §10, §13, §15).
 
-use super::stanza::{account_of, ack, frame, nack, peer, queue_id};
+use super::stanza::{account_of, ack, nack, peer, queue_id};
 use super::{Done, Reply, Session, failed};
 use crate::IntegratorStatus;
 use crate::metrics::{MESSAGES, count};
@@ -24,7 +24,7 @@ pub(super) async fn handle(session: &Session, node: Node) -> Reply {
         "notification" => Class::Notification,
         _ => Class::Message,
     };
-    let now = session.site.clock.now();
+    let (now, profile) = (session.site.clock.now(), &session.site.profile);
     let accepted = ack(&node, now.as_secs());
     let template = nack(&node, 0);
     let refused = move |error: u16| Done::answer(template.with_attr("error", error));
@@ -32,13 +32,13 @@ pub(super) async fn handle(session: &Session, node: Node) -> Reply {
         return refused(487).into();
     };
     if session.site.partners.status_of(&to) == Some(IntegratorStatus::Removed) {
-        return refused(404).into();
+        return refused(profile.nack_unknown).into();
     }
     let kind = match delivered.child("enc").and_then(|enc| enc.attr_str("count")) {
         Some(count) => count.chars().take(4).collect(),
         None => String::new(),
     };
-    let Some(stanza) = frame(&delivered) else { return refused(552).into() };
+    let Some(stanza) = session.site.frame(&delivered) else { return refused(profile.nack_full).into() };
     let sender = session.user.account.clone();
     let mail = Mail { to: to.clone(), class, sender: sender.clone(), id, kind, stanza };
     let stored = session.site.store.send(&session.user, mail, now).await;
@@ -54,9 +54,9 @@ pub(super) async fn handle(session: &Session, node: Node) -> Reply {
                 Done::answer(accepted)
             }
             Ok(Outcome::Dropped) => Done::answer(accepted),
-            Ok(Outcome::NotOptedIn) => refused(475),
-            Ok(Outcome::Unknown) => refused(404),
-            Ok(Outcome::Full) => refused(552),
+            Ok(Outcome::NotOptedIn) => refused(site.profile.nack_not_opted_in),
+            Ok(Outcome::Unknown) => refused(site.profile.nack_unknown),
+            Ok(Outcome::Full) => refused(site.profile.nack_full),
             Err(error) => failed(&sender, &error),
         }
     }))

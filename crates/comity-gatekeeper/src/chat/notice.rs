@@ -1,6 +1,6 @@
 //! Notifications that the server makes itself (PROTOCOL §7, §8, §13).
 
-use super::stanza::{frame, server};
+use super::stanza::server;
 use crate::rng;
 use crate::site::Site;
 use crate::store::Notice;
@@ -22,10 +22,11 @@ pub(super) fn notification(kind: &str, from: &Jid, id: &str, now: Timestamp) -> 
 
 /// `<notification type="encrypt" from id t><identity/></notification>`: this account's identity key is another now, or
 /// the account is gone; sessions with it are to be archived.
-pub(crate) fn identity_changed(account: &Jid, now: Timestamp) -> Result<Notice, StoreError> {
+pub(crate) fn identity_changed(site: &Site, account: &Jid, now: Timestamp) -> Result<Notice, StoreError> {
     let id = fresh_id();
     let node = notification("encrypt", account, &id, now).with_child(Node::new("identity"));
-    let stanza = frame(&node).ok_or_else(|| StoreError::Corrupt("a notification that cannot be encoded".into()))?;
+    let stanza =
+        site.frame(&node).ok_or_else(|| StoreError::Corrupt("a notification that cannot be encoded".into()))?;
     Ok(Notice { id, stanza })
 }
 
@@ -33,7 +34,7 @@ pub(crate) fn identity_changed(account: &Jid, now: Timestamp) -> Result<Notice, 
 pub(super) fn low_water(site: &Site, account: &Jid, left: u32) {
     let node = notification("encrypt", &server(), &fresh_id(), site.clock.now())
         .with_child(Node::new("count").with_attr("value", left));
-    if let Some(frame) = frame(&node) {
+    if let Some(frame) = site.frame(&node) {
         site.hub.live(account, frame.into());
     }
 }

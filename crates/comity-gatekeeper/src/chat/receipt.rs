@@ -1,6 +1,6 @@
 //! Receipts from a client: what they answer leaves the mailbox, and they go to the sender (PROTOCOL §7).
 
-use super::stanza::{ack, frame, nack, peer, queue_id};
+use super::stanza::{ack, nack, peer, queue_id};
 use super::{Done, Reply, Session, failed};
 use crate::limits::MAX_RECEIPT_IDS;
 use crate::store::{Class, Mail};
@@ -42,7 +42,8 @@ pub(super) async fn handle(session: &Session, node: Node) -> Reply {
     }
     out.set_attr("from", &session.user.account);
     out.set_attr("t", now.as_secs());
-    let Some(stanza) = frame(&out) else { return nack(&node, 552).into() };
+    let site = &session.site;
+    let Some(stanza) = site.frame(&out) else { return nack(&node, site.profile.nack_full).into() };
     let answered = if delivered { std::iter::once(id.clone()).chain(listed).collect() } else { Vec::new() };
     let sender = session.user.account.clone();
     let mail = Mail { to: to.clone(), class: Class::Receipt, sender: sender.clone(), id, kind: distinct, stanza };

@@ -1,10 +1,9 @@
 //! Building blocks of the server's stanzas (PROTOCOL §7).
 
-use crate::limits::{MAX_QUEUED_STANZA, MAX_STANZA_ID};
-use bytes::BytesMut;
+use crate::limits::MAX_STANZA_ID;
 use comity_core::{Jid, PartnerUser, Server};
 use comity_xmpp::stanza::error_text;
-use comity_xmpp::{EncodeOptions, Node, Value, encode};
+use comity_xmpp::{Node, Value};
 
 /// The server itself, as `from` and `to` name it.
 pub(super) fn server() -> Jid {
@@ -74,11 +73,4 @@ pub(super) fn iq_error(node: &Node, code: u16) -> Node {
 /// `<error code text/>`, the text fixed by the code.
 pub(super) fn error(code: u16) -> Node {
     Node::new("error").with_attr("code", code).with_attr("text", error_text(code))
-}
-
-/// The frame of a stanza that is to be queued or delivered; `None` if it is too long.
-pub(super) fn frame(node: &Node) -> Option<Vec<u8>> {
-    let mut out = BytesMut::new();
-    encode(node, &mut out, &EncodeOptions::default()).ok()?;
-    (out.len() <= MAX_QUEUED_STANZA).then(|| out.to_vec())
 }

@@ -1,6 +1,6 @@
 //! Typing: passed on to who is there, never queued (PROTOCOL §7).
 
-use super::stanza::{frame, peer};
+use super::stanza::peer;
 use super::{Done, Session};
 use comity_xmpp::Node;
 
@@ -16,7 +16,7 @@ pub(super) async fn handle(session: &Session, node: Node) -> Done {
             .with_attr("from", &session.user.account)
             .with_attr("t", session.site.clock.now().as_secs())
             .with_child(state.clone());
-        if let Some(frame) = frame(&out) {
+        if let Some(frame) = session.site.frame(&out) {
             session.site.hub.live(&to, frame.into());
         }
     }

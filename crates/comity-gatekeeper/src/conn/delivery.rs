@@ -2,7 +2,7 @@
 
 use super::wire::{Over, Writer, mark_offline};
 use crate::chat::Session;
-use crate::limits::{DELIVERY_PAGE, DELIVERY_PAGE_BYTES, DELIVERY_WINDOW, MAX_DELIVERY_WINDOW};
+use crate::limits::{DELIVERY_PAGE, DELIVERY_PAGE_BYTES, MAX_DELIVERY_WINDOW};
 use crate::store::Waiting;
 use comity_core::StoreError;
 use comity_xmpp::Node;
@@ -48,8 +48,15 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
-    pub(super) fn new() -> Self {
-        Self { active: false, more: false, cursor: 0, in_flight: 0, window: DELIVERY_WINDOW, offline: None }
+    pub(super) fn new(window: u32) -> Self {
+        Self {
+            active: false,
+            more: false,
+            cursor: 0,
+            in_flight: 0,
+            window: window.clamp(1, MAX_DELIVERY_WINDOW),
+            offline: None,
+        }
     }
 
     /// Begins: announces what waits.
@@ -110,7 +117,7 @@ impl Delivery {
             let stanza = match &mut self.offline {
                 Some(offline) => {
                     offline.sent += 1;
-                    mark_offline(queued.stanza, offline.sent)
+                    mark_offline(&session.site.dialect, queued.stanza, offline.sent)
                 }
                 None => queued.stanza,
             };

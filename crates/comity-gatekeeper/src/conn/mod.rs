@@ -75,7 +75,7 @@ async fn connection(
     let accepted = accept(read, write, &noise, &mut os_rng(), Timeouts::default()).await?;
     let key = *accepted.client.as_bytes();
     let login = accepted.login;
-    let (reader, mut writer) = (Reader(accepted.reader), Writer(accepted.writer));
+    let (reader, mut writer) = (Reader(accepted.reader), Writer { messages: accepted.writer, site: Arc::clone(&site) });
     match authenticate(&site, login.payload(), &key, from.ip()).await {
         Ok(found) => {
             let peer = Peer { reader, writer };
@@ -96,9 +96,11 @@ struct Peer {
 }
 
 async fn refuse(refusal: Refusal, writer: &mut Writer) -> Result<(), Over> {
-    count(LOG_INS, "result", refusal.0.to_string());
-    tracing::info!(reason = refusal.0, "log-in refused");
-    writer.node(&refusal.into_node()).await?;
+    let reason = refusal.reason(&writer.site.profile);
+    count(LOG_INS, "result", reason.to_string());
+    tracing::info!(reason, "log-in refused");
+    let node = Node::new("failure").with_attr("reason", reason).with_attr("location", "sandbox");
+    writer.node(&node).await?;
     writer.flush().await
 }
 
@@ -126,18 +128,18 @@ async fn begin(
         peer.writer.flush().await?;
         first = Some(tokio::select! {
             frame = peer.reader.frame() => frame?,
-            () = tokio::time::sleep(site.first_stanza) => return Err(Over::Late),
+            () = tokio::time::sleep(site.profile.first_stanza) => return Err(Over::Late),
             () = drained(&mut drain) => return Ok(()),
         });
     }
     let account = user.account.clone();
     match site.store.logged_in(&account, name, single_use, site.clock.now()).await {
         Ok(Use::First) => {}
-        Ok(Use::Again) => return refuse(Refusal::NOT_AUTHORIZED, &mut peer.writer).await,
-        Ok(Use::Full) => return refuse(Refusal::RATE_LIMITED, &mut peer.writer).await,
+        Ok(Use::Again) => return refuse(Refusal::Token, &mut peer.writer).await,
+        Ok(Use::Full) => return refuse(Refusal::RateLimited, &mut peer.writer).await,
         Err(error) => {
             tracing::error!(%error, "store");
-            return refuse(Refusal::INTERNAL, &mut peer.writer).await;
+            return refuse(Refusal::Internal, &mut peer.writer).await;
         }
     }
     tracing::info!(account = %Redacted(&account), ?pattern, "logged in");
@@ -147,10 +149,10 @@ async fn begin(
     // this connection.
     match site.store.user(account).await {
         Ok(Some(user)) if user.auth_key == key => {}
-        Ok(_) => return refuse(Refusal::NOT_AUTHORIZED, &mut peer.writer).await,
+        Ok(_) => return refuse(Refusal::Token, &mut peer.writer).await,
         Err(error) => {
             tracing::error!(%error, "store");
-            return refuse(Refusal::INTERNAL, &mut peer.writer).await;
+            return refuse(Refusal::Internal, &mut peer.writer).await;
         }
     }
     if !replayable {

@@ -2,7 +2,7 @@
 
 use super::Peer;
 use super::delivery::{Delivery, Stopped};
-use super::wire::{Over, decode};
+use super::wire::Over;
 use crate::chat::{Done, Reply, Session, Then, handle, is_pipelined};
 use crate::hub::{Ending, Port};
 use crate::limiter::Bucket;
@@ -68,7 +68,13 @@ impl Live {
     pub(super) fn new(session: Session, peer: Peer, port: Port) -> Self {
         let bucket = Bucket::full(STANZA_BURST, session.site.clock.now());
         let partner = session.user.integrator().and_then(|id| session.site.partners.get(id.get()).cloned());
-        Self { session, peer, port, delivery: Delivery::new(), pending: FuturesOrdered::new(), bucket, partner }
+        let delivery = Delivery::new(session.site.profile.delivery_window);
+        Self { session, peer, port, delivery, pending: FuturesOrdered::new(), bucket, partner }
+    }
+
+    /// The stanza in an opened frame.
+    fn decode(&self, frame: BytesMut) -> Result<Node, Over> {
+        self.session.site.dialect.decode_bytes(&frame.freeze()).map_err(Over::NotAStanza)
     }
 
     /// Counts a stanza; how long the next one has to wait.
@@ -130,7 +136,7 @@ impl Live {
         mut drain: watch::Receiver<bool>,
     ) -> Result<std::convert::Infallible, End> {
         if let Some(first) = first {
-            self.take(decode(first)?).await?;
+            self.take(self.decode(first)?).await?;
         }
         let mut read_from = Instant::now();
         loop {
@@ -140,7 +146,7 @@ impl Live {
             let throttled = read_from > Instant::now();
             tokio::select! {
                 frame = self.peer.reader.frame(), if reading && !throttled => {
-                    let node = decode(frame?)?;
+                    let node = self.decode(frame?)?;
                     read_from = Instant::now() + self.count(); // too fast: the rest waits in the socket
                     self.take(node).await?;
                 }

@@ -1,10 +1,12 @@
 //! Stanzas of one connection: opened and decoded, encoded and sealed, written with a deadline.
 
-use crate::limits::{MAX_CLIENT_FRAME, WRITE_CHUNK, WRITE_DEADLINE};
+use crate::limits::{WRITE_CHUNK, WRITE_DEADLINE};
+use crate::site::Site;
 use bytes::{Bytes, BytesMut};
 use comity_noise::io::{MessageReader, MessageWriter};
-use comity_xmpp::{EncodeOptions, Limits, Node, encode};
+use comity_xmpp::{Dialect, Node};
 use std::fmt;
+use std::sync::Arc;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
@@ -48,55 +50,51 @@ impl Reader {
     }
 }
 
-/// The stanza in an opened frame.
-pub(super) fn decode(frame: BytesMut) -> Result<Node, Over> {
-    const LIMITS: Limits =
-        Limits { max_frame_len: MAX_CLIENT_FRAME, max_inflated_len: MAX_CLIENT_FRAME, ..Limits::DEFAULT };
-    comity_xmpp::decode_bytes(&frame.freeze(), &LIMITS).map_err(Over::NotAStanza)
-}
-
 /// The sending half.
-pub(super) struct Writer(pub(super) MessageWriter<OwnedWriteHalf>);
+pub(super) struct Writer {
+    pub(super) messages: MessageWriter<OwnedWriteHalf>,
+    pub(super) site: Arc<Site>,
+}
 
 impl Writer {
     /// Seals an encoded stanza; written by the next flush, or now if much has come together.
     pub(super) async fn frame(&mut self, frame: &[u8]) -> Result<(), Over> {
-        self.0.queue(frame)?;
+        self.messages.queue(frame)?;
         self.flush_if_full().await
     }
 
     /// Encodes and seals a stanza.
     pub(super) async fn node(&mut self, node: &Node) -> Result<(), Over> {
         let mut encoded = Ok(());
-        self.0.queue_with(|out| encoded = encode(node, out, &EncodeOptions::default()))?;
+        self.messages.queue_with(|out| encoded = self.site.dialect.encode(node, out))?;
         encoded.map_err(Over::NotAStanza)?;
         self.flush_if_full().await
     }
 
     async fn flush_if_full(&mut self) -> Result<(), Over> {
-        if self.0.queued() >= WRITE_CHUNK { self.flush().await } else { Ok(()) }
+        if self.messages.queued() >= WRITE_CHUNK { self.flush().await } else { Ok(()) }
     }
 
     /// Writes what is sealed.
     pub(super) async fn flush(&mut self) -> Result<(), Over> {
-        if self.0.queued() == 0 {
+        if self.messages.queued() == 0 {
             return Ok(());
         }
-        Ok(timeout(WRITE_DEADLINE, self.0.flush()).await.map_err(|_| Over::Late)??)
+        Ok(timeout(WRITE_DEADLINE, self.messages.flush()).await.map_err(|_| Over::Late)??)
     }
 
     /// Writes what is sealed and ends the stream.
     pub(super) async fn close(&mut self) {
-        let _gone_anyway = timeout(WRITE_DEADLINE, self.0.shutdown()).await;
+        let _gone_anyway = timeout(WRITE_DEADLINE, self.messages.shutdown()).await;
     }
 }
 
 /// The frame with `offline` set, for what was queued before the client came.
-pub(super) fn mark_offline(frame: Vec<u8>, place: u32) -> Vec<u8> {
+pub(super) fn mark_offline(dialect: &Dialect, frame: Vec<u8>, place: u32) -> Vec<u8> {
     let frame = Bytes::from(frame);
-    let marked = comity_xmpp::decode_bytes(&frame, &Limits::DEFAULT).ok().and_then(|node| {
+    let marked = dialect.decode_bytes(&frame).ok().and_then(|node| {
         let mut out = BytesMut::with_capacity(frame.len() + 16);
-        encode(&node.with_attr("offline", place), &mut out, &EncodeOptions::default()).ok().map(|()| out.to_vec())
+        dialect.encode(&node.with_attr("offline", place), &mut out).ok().map(|()| out.to_vec())
     });
     marked.unwrap_or_else(|| frame.to_vec())
 }

@@ -9,7 +9,7 @@ use crate::metrics::{ENLISTMENTS, count};
 use crate::rng::os_rng;
 use crate::site::Site;
 use crate::store::{Enlisted, Enlistment, SignedKey, Use};
-use crate::{INTEROP_VERSION, IntegratorStatus, Location};
+use crate::{IntegratorStatus, Location};
 use axum::Json;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{ConnectInfo, Form, State};
@@ -19,12 +19,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use comity_core::{Jid, Redacted, UserNumber};
 use comity_identity::Error as TokenError;
-use comity_identity::limits::TOKEN_LIFETIME;
 use comity_noise::{PublicKey, xeddsa};
 use comity_server::{Problem, client_address};
 use serde::Deserialize;
 use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// The form. Every field is required; that one is missing is found with the sizes.
 #[derive(Default, Deserialize, utoipa::ToSchema)]
@@ -136,9 +136,9 @@ fn exactly<const N: usize>(text: &str) -> Result<[u8; N], Refusal> {
 
 impl Request {
     /// What can be said of the form by itself: sizes first, then version, keys, signature.
-    fn check(&self) -> Result<Fields, Refusal> {
+    fn check(&self, version: &str) -> Result<Fields, Refusal> {
         let fields = self.sized()?;
-        if self.v != INTEROP_VERSION {
+        if self.v != version {
             return Err(Refusal::BadVersion);
         }
         let keys = [fields.authkey, fields.identity, fields.skey_value];
@@ -198,12 +198,12 @@ pub(super) async fn enlist(
     }
 }
 
-async fn admit(site: &Site, from: IpAddr, form: Result<Form<Request>, FormRejection>) -> Result<Jid, Refusal> {
+async fn admit(site: &Arc<Site>, from: IpAddr, form: Result<Form<Request>, FormRejection>) -> Result<Jid, Refusal> {
     let now = site.clock.now();
     let limited = Refusal::RateLimited;
     site.enlist_by_address.take(subscriber(from), site.config.enlist_per_minute, now).map_err(limited)?;
     let Form(request) = form.map_err(|_| Refusal::BadRequest)?;
-    let fields = request.check()?;
+    let fields = request.check(&site.profile.interop_version)?;
     let (partner, token) = site.partners.verify(&request.token, &fields.authkey).await.map_err(|error| {
         tracing::info!(%error, "enlistment: token refused");
         match error {
@@ -238,7 +238,8 @@ async fn admit(site: &Site, from: IpAddr, form: Result<Form<Request>, FormReject
         candidates: (0..NUMBER_CANDIDATES).map(|_| UserNumber::random(&mut os_rng())).collect(),
         single_use: token.single_use,
     };
-    let notice = move |account: &Jid| notice::identity_changed(account, now);
+    let here = Arc::clone(site);
+    let notice = move |account: &Jid| notice::identity_changed(&here, account, now);
     let enlisted = site.store.enlist(enlistment, now, Box::new(notice)).await;
     match enlisted {
         Ok(Enlisted::Ok { account, rekeyed, told }) => {
@@ -252,7 +253,7 @@ async fn admit(site: &Site, from: IpAddr, form: Result<Form<Request>, FormReject
             Ok(account)
         }
         Ok(Enlisted::Blocked) => Err(Refusal::Blocked),
-        Ok(Enlisted::Refused(Use::Full)) => Err(Refusal::RateLimited(TOKEN_LIFETIME.as_secs())),
+        Ok(Enlisted::Refused(Use::Full)) => Err(Refusal::RateLimited(site.profile.token_lifetime.as_secs())),
         Ok(Enlisted::Refused(_)) => Err(Refusal::BadToken),
         Err(error) => {
             tracing::error!(%error, "store");
@@ -276,7 +277,7 @@ pub fn fuzz_form(body: &[u8]) -> Option<[String; 9]> {
         .body(axum::body::Body::from(body.to_vec()))
         .ok()?;
     let Form(form) = Form::<Request>::from_request(request, &()).now_or_never()?.ok()?;
-    let fields = form.check().ok()?;
+    let fields = form.check(&comity_core::Profile::sandbox().interop_version).ok()?;
     let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     Some([
         text(&fields.authkey),

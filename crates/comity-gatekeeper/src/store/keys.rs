@@ -135,6 +135,7 @@ impl Store {
         notice: Notice,
         now: Timestamp,
     ) -> Result<Uploaded> {
+        let expires = self.expiry(now);
         self.write(move |db| {
             let user = by_account(db, &account)?.ok_or(StoreError::Conflict)?;
             let before = bundle(db, &account)?;
@@ -146,7 +147,7 @@ impl Store {
             if new_identity {
                 drop_one_time(db, &account)?;
                 told = users::contacts(db, &account)?;
-                super::mailbox::tell(db, &told, &account, &notice, now)?;
+                super::mailbox::tell(db, &told, &account, &notice, expires)?;
             }
             let mut next = upload.bundle;
             if next.pq_last.is_none() && !new_identity {
@@ -234,7 +235,7 @@ mod tests {
         const OWNERS: u32 = 4;
         const KEYS: u32 = 2500; // of each
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(&dir.path().join("db")).unwrap());
+        let store = Arc::new(Store::open(&dir.path().join("db"), crate::store::Terms::default()).unwrap());
         let now = Timestamp::from_secs(1_764_000_000);
         for number in 0..64 + OWNERS {
             store.register_native(native(number), [0; 32], String::new(), now).await.unwrap();

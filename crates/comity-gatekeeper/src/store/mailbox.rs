@@ -4,7 +4,7 @@
 use super::social::{blocks, opted_in};
 use super::users::by_account;
 use super::{Committed, Kind, Result, Status, Store, User, medium};
-use crate::limits::{MAIL_KEEP, MAX_MAILBOX_BYTES, MAX_MAILBOX_STANZAS};
+use crate::limits::{MAX_MAILBOX_BYTES, MAX_MAILBOX_STANZAS};
 use comity_core::{Jid, Timestamp};
 use rusqlite::{Connection, params};
 
@@ -103,7 +103,7 @@ impl Waiting {
     }
 }
 
-pub(super) fn put(db: &Connection, mail: &Mail, now: Timestamp) -> Result<()> {
+pub(super) fn put(db: &Connection, mail: &Mail, expires: Timestamp) -> Result<()> {
     db.prepare_cached(
         "INSERT INTO mailbox (account, class, sender, id, kind, stanza, expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT DO NOTHING",
@@ -116,7 +116,7 @@ pub(super) fn put(db: &Connection, mail: &Mail, now: Timestamp) -> Result<()> {
             mail.id,
             mail.kind,
             mail.stanza,
-            now.after(MAIL_KEEP).as_millis() as i64
+            expires.as_millis() as i64
         ])
     })
     .map_err(medium)?;
@@ -136,7 +136,7 @@ fn has_room(db: &Connection, account: &Jid, more: usize) -> Result<bool> {
 }
 
 /// Queues a notice from `from` for each of `told`. A full mailbox still takes it: there is one per change and contact.
-pub(super) fn tell(db: &Connection, told: &[Jid], from: &Jid, notice: &Notice, now: Timestamp) -> Result<()> {
+pub(super) fn tell(db: &Connection, told: &[Jid], from: &Jid, notice: &Notice, expires: Timestamp) -> Result<()> {
     for peer in told {
         let mail = Mail {
             to: peer.clone(),
@@ -146,7 +146,7 @@ pub(super) fn tell(db: &Connection, told: &[Jid], from: &Jid, notice: &Notice, n
             kind: String::new(),
             stanza: notice.stanza.clone(),
         };
-        put(db, &mail, now)?;
+        put(db, &mail, expires)?;
     }
     Ok(())
 }
@@ -180,7 +180,7 @@ fn befriend(db: &Connection, a: &Jid, b: &Jid) -> Result<()> {
 
 impl Store {
     pub(super) async fn send(&self, sender: &User, mail: Mail, now: Timestamp) -> Committed<Outcome> {
-        let sender = sender.clone();
+        let (sender, expires) = (sender.clone(), self.expiry(now));
         self.submit(move |db| {
             let recipient = match admit(db, &sender, &mail.to)? {
                 Ok(recipient) => recipient,
@@ -190,7 +190,7 @@ impl Store {
                 return Ok(Outcome::Full);
             }
             befriend(db, &sender.account, &mail.to)?;
-            put(db, &mail, now)?;
+            put(db, &mail, expires)?;
             Ok(Outcome::Stored { wakeable: recipient.integrator().is_some() })
         })
         .await
@@ -204,7 +204,7 @@ impl Store {
         forward: Option<Mail>,
         now: Timestamp,
     ) -> Committed<(u32, bool)> {
-        let user = user.clone();
+        let (user, expires) = (user.clone(), self.expiry(now));
         self.submit(move |db| {
             let (account, from) = (user.account.to_string(), peer.to_string());
             let mut removed = 0;
@@ -215,7 +215,7 @@ impl Store {
             if admit(db, &user, &mail.to)?.is_err() || !has_room(db, &mail.to, mail.stanza.len())? {
                 return Ok((removed, false));
             }
-            put(db, &mail, now)?;
+            put(db, &mail, expires)?;
             Ok((removed, true))
         })
         .await

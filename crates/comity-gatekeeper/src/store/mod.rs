@@ -23,7 +23,7 @@ pub(crate) use tokens::Use;
 pub(crate) use users::{Enlisted, Enlistment};
 
 use crate::limits::{MAX_GROUP_COMMIT, READER_THREADS, WRITE_QUEUE};
-use comity_core::StoreError;
+use comity_core::{StoreError, Timestamp};
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::pin::Pin;
@@ -86,11 +86,12 @@ impl<R> Future for Committed<R> {
 pub(crate) struct Store {
     writer: mpsc::Sender<Box<dyn Job>>,
     readers: mpsc::Sender<Box<dyn Job>>,
+    terms: Terms,
 }
 
 impl Store {
     /// Opens (or makes) the database file and starts its threads; they end when it is dropped.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path, terms: Terms) -> Result<Self> {
         let mut db = Connection::open(path).map_err(medium)?;
         db.execute_batch(
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=5000;
@@ -113,7 +114,12 @@ impl Store {
             let queue = Arc::clone(&read_queue);
             spawn("comity-store-read", move || read_loop(&db, &queue))?;
         }
-        Ok(Self { writer, readers })
+        Ok(Self { writer, readers, terms })
+    }
+
+    /// When what is queued now is given up.
+    fn expiry(&self, now: Timestamp) -> Timestamp {
+        now.after(self.terms.mail_keep)
     }
 
     /// Hands a write to the writer thread, in the order of the calls; await the answer for durability.
@@ -206,7 +212,7 @@ mod tests {
     #[tokio::test]
     async fn a_failed_write_of_a_group_undoes_itself_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("db")).unwrap();
+        let store = Store::open(&dir.path().join("db"), Terms::default()).unwrap();
         let insert = |number: u32, fail: bool| {
             store.submit(move |db| {
                 db.execute("INSERT INTO tombstone (account, at) VALUES (?1, 0)", [native(number).to_string()])
@@ -228,7 +234,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_mailbox_refuses_and_its_counters_follow_it() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("db")).unwrap();
+        let store = Store::open(&dir.path().join("db"), Terms::default()).unwrap();
         let now = Timestamp::from_secs(1_764_000_000);
         for number in [1, 2] {
             store.register_native(native(number), [number as u8; 32], String::new(), now).await.unwrap();
@@ -279,7 +285,7 @@ mod tests {
     async fn an_id_is_never_given_twice() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("db");
-        let mut store = Store::open(&path).unwrap();
+        let mut store = Store::open(&path, Terms::default()).unwrap();
         let now = Timestamp::from_secs(1_764_000_000);
         let alice = enlist(&store, "alice", &[7], now).await.unwrap();
         assert_eq!(alice, "12-7@interop");
@@ -294,7 +300,7 @@ mod tests {
             store.sweep(Vec::new(), later).await.unwrap();
             assert_eq!(enlist(&store, "alice", &[7], later).await, Err(StoreError::Conflict));
             drop(store);
-            store = Store::open(&path).unwrap();
+            store = Store::open(&path, Terms::default()).unwrap();
         }
         assert_eq!(enlist(&store, "alice", &[7, 9], now).await.unwrap(), "12-9@interop");
     }
@@ -302,24 +308,24 @@ mod tests {
     #[tokio::test]
     async fn who_is_connected_does_not_lapse() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("db")).unwrap();
+        let store = Store::open(&dir.path().join("db"), Terms::default()).unwrap();
         let now = Timestamp::from_secs(1_764_000_000);
         let mut users = Vec::new();
         for (name, number) in [("alice", 7), ("bob", 8)] {
             users.push(enlist(&store, name, &[number], now).await.unwrap().parse::<Jid>().unwrap());
         }
-        let later = now.after(crate::limits::LAPSE_AFTER);
+        let later = now.after(Terms::default().lapse_after);
         assert_eq!(store.sweep(users.clone(), Timestamp::from_millis(later.as_millis() - 1)).await.unwrap(), []);
-        let later = later.after(crate::limits::LAPSE_AFTER);
+        let later = later.after(Terms::default().lapse_after);
         assert_eq!(store.sweep(users[..1].to_vec(), later).await.unwrap(), users[1..]);
-        assert!(!store.user(users[0].clone()).await.unwrap().unwrap().has_lapsed(later));
-        assert!(store.user(users[1].clone()).await.unwrap().unwrap().has_lapsed(now));
+        assert!(!store.user(users[0].clone()).await.unwrap().unwrap().has_lapsed(later, Terms::default().lapse_after));
+        assert!(store.user(users[1].clone()).await.unwrap().unwrap().has_lapsed(now, Terms::default().lapse_after));
     }
 
     #[tokio::test]
     async fn used_tokens_are_bounded_by_issuer_and_make_room_when_they_expire() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("db")).unwrap();
+        let store = Store::open(&dir.path().join("db"), Terms::default()).unwrap();
         let now = Timestamp::from_secs(1_764_000_000);
         let minute = std::time::Duration::from_secs(60);
         let token = |issuer: &str, jti: String, until: Timestamp| comity_identity::SingleUse {
@@ -353,8 +359,8 @@ mod tests {
     fn a_newer_schema_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("db");
-        drop(Store::open(&path).unwrap());
+        drop(Store::open(&path, Terms::default()).unwrap());
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-        assert!(matches!(Store::open(&path), Err(StoreError::SchemaTooNew { found: 99, .. })));
+        assert!(matches!(Store::open(&path, Terms::default()), Err(StoreError::SchemaTooNew { found: 99, .. })));
     }
 }

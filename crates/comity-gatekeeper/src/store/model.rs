@@ -1,14 +1,36 @@
 //! The store's values.
 
-use crate::limits::LAPSE_AFTER;
-use comity_core::{IntegratorId, Jid, Timestamp, UserVisibleId};
+use comity_core::{IntegratorId, Jid, Profile, Timestamp, UserVisibleId};
+use std::time::Duration;
+
+/// What of the profile the store goes by (PROTOCOL §12, §13).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) mail_keep: Duration,
+    pub(crate) lapse_after: Duration,
+    pub(crate) pings_per_day: u32,
+}
+
+impl From<&Profile> for Terms {
+    fn from(profile: &Profile) -> Self {
+        let Profile { mail_keep, lapse_after, pings_per_day, .. } = *profile;
+        Self { mail_keep, lapse_after, pings_per_day }
+    }
+}
+
+#[cfg(test)]
+impl Default for Terms {
+    fn default() -> Self {
+        Self::from(&Profile::sandbox())
+    }
+}
 
 /// Whether a partner user may log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     /// Enlisted.
     Active = 0,
-    /// 30 days without a connection: must enlist again (PROTOCOL §12).
+    /// Too long without a connection: must enlist again (PROTOCOL §12).
     Lapsed = 1,
     /// Blocked by the operator.
     Blocked = 2,
@@ -35,8 +57,8 @@ pub(crate) struct User {
 
 impl User {
     /// Whether a partner user has stayed away for so long that it must enlist again, swept up or not (PROTOCOL §12).
-    pub(crate) fn has_lapsed(&self, now: Timestamp) -> bool {
-        self.status == Status::Lapsed || (self.kind != Kind::Native && now.since(self.last_seen) >= LAPSE_AFTER)
+    pub(crate) fn has_lapsed(&self, now: Timestamp, after: Duration) -> bool {
+        self.status == Status::Lapsed || (self.kind != Kind::Native && now.since(self.last_seen) >= after)
     }
 
     /// The integrator of a partner user.

@@ -3,7 +3,7 @@
 use super::mailbox::{Class, Mail};
 use super::users::{by_account, by_visible_id};
 use super::{Kind, Result, Status, Store, User, medium};
-use crate::limits::{MAX_BLOCKLIST, MAX_PINGS_PER_DAY, MAX_REPORTS};
+use crate::limits::{MAX_BLOCKLIST, MAX_REPORTS};
 use comity_core::{IntegratorId, Jid, Timestamp};
 use rusqlite::{Connection, params};
 
@@ -152,7 +152,7 @@ impl Store {
     }
 
     pub(super) async fn ping(&self, sender: &User, mail: Mail, now: Timestamp) -> Result<bool> {
-        let sender = sender.clone();
+        let (sender, expires, pings_per_day) = (sender.clone(), self.expiry(now), self.terms.pings_per_day);
         self.write(move |db| {
             let Some(integrator) = sender.integrator() else { return Ok(false) };
             let target = by_account(db, &mail.to)?;
@@ -177,11 +177,11 @@ impl Store {
                     s.query_row(params![sender.account.to_string(), mail.to.to_string(), day], |row| row.get(0))
                 })
                 .map_err(medium)?;
-            if count > MAX_PINGS_PER_DAY {
+            if count > pings_per_day {
                 return Ok(false);
             }
             debug_assert_eq!(mail.class, Class::Notification);
-            super::mailbox::put(db, &mail, now)?;
+            super::mailbox::put(db, &mail, expires)?;
             Ok(true)
         })
         .await

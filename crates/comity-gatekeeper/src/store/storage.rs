@@ -52,7 +52,7 @@ storage! {
     /// contacts.
     fn delete_account(account: Jid, notice: Notice, now: Timestamp) -> Result<Vec<Jid>>;
 
-    /// Expires what is due: mail after its 30 days, used tokens, partner users without a connection for 30 days (their
+    /// Expires what is due: mail that was kept its time, used tokens, partner users too long without a connection (their
     /// accounts are answered). Those `connected` are seen now.
     fn sweep(connected: Vec<Jid>, now: Timestamp) -> Result<Vec<Jid>>;
 

@@ -3,7 +3,6 @@
 use super::storage::MakeNotice;
 use super::tokens::{self, Use};
 use super::{Bundle, Committed, Kind, Notice, Result, SignedKey, Status, Store, User, keys, mailbox, medium};
-use crate::limits::LAPSE_AFTER;
 use comity_core::{IntegratorId, Jid, PartnerUser, StoreError, Timestamp, UserNumber, UserVisibleId};
 use comity_identity::SingleUse;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -119,6 +118,7 @@ fn enlist(
     db: &Connection,
     e: &Enlistment,
     now: Timestamp,
+    expires: Timestamp,
     notice: impl Fn(&Jid) -> Result<Notice>,
 ) -> Result<Enlisted> {
     let old = by_visible_id(db, e.integrator, e.visible_id.as_str())?;
@@ -161,7 +161,7 @@ fn enlist(
     if !same_identity {
         keys::drop_one_time(db, &account)?;
         told = contacts(db, &account)?;
-        mailbox::tell(db, &told, &account, &notice(&account)?, now)?;
+        mailbox::tell(db, &told, &account, &notice(&account)?, expires)?;
     }
     Ok(Enlisted::Ok { account, rekeyed, told })
 }
@@ -184,7 +184,8 @@ fn free_number(db: &Connection, e: &Enlistment) -> Result<UserNumber> {
 
 impl Store {
     pub(super) async fn enlist(&self, enlistment: Enlistment, now: Timestamp, notice: MakeNotice) -> Result<Enlisted> {
-        self.write(move |db| enlist(db, &enlistment, now, notice)).await
+        let expires = self.expiry(now);
+        self.write(move |db| enlist(db, &enlistment, now, expires, notice)).await
     }
 
     pub(super) async fn register_native(
@@ -258,6 +259,7 @@ impl Store {
     }
 
     pub(super) async fn delete_account(&self, account: Jid, notice: Notice, now: Timestamp) -> Result<Vec<Jid>> {
+        let expires = self.expiry(now);
         self.write(move |db| {
             let told = contacts(db, &account)?;
             let text = account.to_string();
@@ -266,13 +268,14 @@ impl Store {
             db.execute("DELETE FROM contact WHERE peer = ?1", [&text]).map_err(medium)?;
             db.execute("INSERT OR IGNORE INTO tombstone (account, at) VALUES (?1, ?2)", params![text, millis])
                 .map_err(medium)?;
-            mailbox::tell(db, &told, &account, &notice, now)?;
+            mailbox::tell(db, &told, &account, &notice, expires)?;
             Ok(told)
         })
         .await
     }
 
     pub(super) async fn sweep(&self, connected: Vec<Jid>, now: Timestamp) -> Result<Vec<Jid>> {
+        let lapse_after = self.terms.lapse_after;
         self.write(move |db| {
             let millis = now.as_millis() as i64;
             // Once a day and connection is often enough.
@@ -283,7 +286,7 @@ impl Store {
                 seen.execute(params![account.to_string(), millis]).map_err(medium)?;
             }
             tokens::forget(db, now)?;
-            let lapsed_before = millis.saturating_sub(LAPSE_AFTER.as_millis() as i64);
+            let lapsed_before = millis.saturating_sub(lapse_after.as_millis() as i64);
             db.execute("DELETE FROM mailbox WHERE expires <= ?1", [millis]).map_err(medium)?;
             let mut statement = db
                 .prepare_cached(

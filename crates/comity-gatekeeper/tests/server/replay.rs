@@ -158,7 +158,9 @@ async fn silence_after_a_resumed_log_in_ends_it() {
     let known = world.log_in(&alice).await.server;
     world.down().await;
     let config = Config::from_toml(&crate::world::config(&world.partner, world.dir.path())).unwrap();
-    let options = Options { first_stanza: Some(Duration::from_millis(1500)), ..Options::default() };
+    let mut profile = comity_core::Profile::sandbox();
+    profile.first_stanza = Duration::from_millis(1500);
+    let options = Options { profile: Some(profile), ..Options::default() };
     world.server = Some(Gatekeeper::start(config, options).await.unwrap());
     let (server, root) = (world.server().chat_addr(), world.server().root());
     let payload = world.payload(&alice);
