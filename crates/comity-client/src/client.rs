@@ -3,7 +3,7 @@
 use crate::builder::ClientBuilder;
 use crate::driver::Ask;
 use crate::transfer::Hosting;
-use crate::{Command, Config, Content, Error, Event, EventId, LookUp, Reply, Target};
+use crate::{Command, Config, Content, Error, Event, EventId, LookUp, Reply, ReportedMessage, Target};
 use comity_core::{IntegratorId, Jid, MessageId, Store};
 use comity_signal::Suites;
 use std::path::PathBuf;
@@ -175,6 +175,50 @@ impl Client {
     /// As [`Client::run`].
     pub async fn block(&self, jid: &Jid, block: bool) -> Result<(), Error> {
         self.done(Command::Block { jid: jid.clone(), block }).await
+    }
+
+    /// Tells the peer that voice notes were played.
+    ///
+    /// # Errors
+    /// As [`Client::run`].
+    pub async fn mark_played(&self, chat: &Jid, ids: Vec<MessageId>) -> Result<(), Error> {
+        self.done(Command::MarkRead { chat: chat.clone(), ids, played: true }).await
+    }
+
+    /// The network is another, or back: tries the connection out, and waits no longer for the next one.
+    ///
+    /// # Errors
+    /// As [`Client::run`].
+    pub async fn network_changed(&self) -> Result<(), Error> {
+        self.done(Command::NetworkChanged).await
+    }
+
+    /// Whom this account blocks.
+    ///
+    /// # Errors
+    /// As [`Client::run`].
+    pub async fn blocklist(&self) -> Result<Vec<Jid>, Error> {
+        match self.run(Command::Blocklist).await? {
+            Reply::Blocked(list) => Ok(list),
+            _ => Err(Error::UnexpectedReply),
+        }
+    }
+
+    /// Reports a peer to the gatekeeper's operator, who gets to see the `messages` given.
+    ///
+    /// # Errors
+    /// As [`Client::run`].
+    pub async fn report(&self, jid: &Jid, flow: &str, messages: Vec<ReportedMessage>) -> Result<(), Error> {
+        self.done(Command::Report { jid: jid.clone(), flow: flow.to_owned(), messages }).await
+    }
+
+    /// Takes a peer's new identity key, as [`Event::IdentityChanged`] showed it, where the policy blocks such. Messages
+    /// that waited for it come again.
+    ///
+    /// # Errors
+    /// As [`Client::run`].
+    pub async fn accept_identity(&self, peer: &Jid, identity: [u8; 32]) -> Result<(), Error> {
+        self.done(Command::AcceptIdentity { peer: peer.clone(), identity }).await
     }
 
     /// Partner user: asks a native user to become reachable.

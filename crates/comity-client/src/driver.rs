@@ -10,7 +10,7 @@ use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// A command and where its answer goes.
@@ -46,6 +46,7 @@ pub(crate) struct Driver {
     events: mpsc::Sender<Event>,
     me: watch::Sender<Option<Jid>>,
     next_command: u64,
+    clock: Clock,
 }
 
 impl Driver {
@@ -70,6 +71,7 @@ impl Driver {
             events,
             me,
             next_command: 0,
+            clock: Clock::new(),
         }
     }
 
@@ -79,7 +81,7 @@ impl Driver {
         loop {
             // A full event queue stops reading from the server; everything else goes on.
             let may_read = self.events.is_closed() || self.events.capacity() > EVENT_RESERVE;
-            let wait = deadline.map_or(Duration::from_secs(3600), |at| at.since(now()));
+            let wait = deadline.map_or(Duration::from_secs(3600), |at| at.since(self.clock.now()));
             let wait = if may_read { wait } else { wait.min(Duration::from_millis(20)) };
             let input = tokio::select! {
                 Some(input) = self.answers.recv() => input,
@@ -110,7 +112,7 @@ impl Driver {
         let mut next = Some(input);
         let mut deadline = None;
         while let Some(input) = next.take() {
-            let mut drain = self.engine.handle(now(), input, &mut UnwrapErr(SysRng));
+            let mut drain = self.engine.handle(self.clock.now(), input, &mut UnwrapErr(SysRng));
             let outputs: Vec<Output> = drain.by_ref().collect();
             deadline = drain.deadline();
             for output in outputs {
@@ -250,7 +252,50 @@ fn load(store: &dyn Store, query: &Query) -> Result<Vec<Record>, StoreError> {
     }
 }
 
-fn now() -> Timestamp {
+/// The time as the engine has it: the wall clock's, never backwards, and on at its own pace after the wall clock was set
+/// back, so that no deadline waits for the difference.
+struct Clock {
+    base: Timestamp,
+    since: Instant,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { base: wall(), since: Instant::now() }
+    }
+
+    fn now(&mut self) -> Timestamp {
+        let (steady, wall) = (self.base.after(self.since.elapsed()), wall());
+        if wall <= steady {
+            return steady;
+        }
+        *self = Self { base: wall, since: Instant::now() };
+        wall
+    }
+}
+
+fn wall() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_back_goes_on() {
+        let ahead = wall().after(Duration::from_secs(3600));
+        let mut clock = Clock { base: ahead, since: Instant::now() };
+        let first = clock.now();
+        assert!(first >= ahead);
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(clock.now() >= first.after(Duration::from_millis(20)));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_forward_follows() {
+        let mut clock = Clock { base: Timestamp::from_secs(1), since: Instant::now() };
+        assert!(clock.now() >= Timestamp::from_secs(1_700_000_000));
+    }
 }

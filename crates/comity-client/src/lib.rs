@@ -18,8 +18,8 @@ mod transfer;
 pub use builder::ClientBuilder;
 pub use client::{Client, Events};
 pub use comity_engine::{
-    Command, Config, ConnectionState, Content, Event, EventId, Failure, LookUp, Media, MessageEvent, MessageState,
-    Quote, Reply, Role, Side, Target,
+    Command, Config, ConnectionState, Content, Event, EventId, Failure, LoginRefusal, LookUp, Media, MessageEvent,
+    MessageState, NextStep, Quote, Reply, ReportedMessage, Role, Side, StreamEnd, Target,
 };
 pub use comity_media::transfer::{Progress, Received};
 pub use error::Error;

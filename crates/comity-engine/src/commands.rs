@@ -6,14 +6,15 @@ use crate::connection::State;
 use crate::engine::{Effect, Engine, Then};
 use crate::io::{Command, CommandId, ConnectionState, Event, LookUp, MediaConn, Reply};
 use crate::iq::Purpose;
-use crate::keys::SafetyNumber;
+use crate::keys::{Accept, SafetyNumber};
 use crate::lane::{Job, LaneKey};
+use crate::limits::MAX_REPORT_MESSAGES;
 use crate::record::login_key;
 use comity_core::{Batch, CryptoRng, RecordKey, RecordKind};
-use comity_signal::Address;
+use comity_signal::{Address, PublicKey};
 use comity_xmpp::stanza::{
-    BlockAction, BlockChange, Chatstate, DeleteAccount, InteropPing, Iq, MediaConnQuery, NativeBlockChange, OptIn,
-    Reachability, Request, Typing, UserQuery, UsersQuery, UsersResult,
+    BlockAction, BlockChange, Blocklist, BlocklistQuery, Chatstate, DeleteAccount, InteropPing, Iq, MediaConnQuery,
+    NativeBlockChange, OptIn, Reachability, Request, SpamReport, Typing, UserQuery, UsersQuery, UsersResult,
 };
 use core::time::Duration;
 
@@ -21,6 +22,7 @@ use core::time::Duration;
 pub(crate) enum Asked {
     Done,
     LookUp(Vec<String>),
+    Blocklist,
     MediaConn,
     Delete,
 }
@@ -46,6 +48,10 @@ impl Engine {
                     self.link.state = State::Offline;
                     self.show(ConnectionState::Offline);
                 }
+                self.reply(id, Ok(Reply::Done));
+            }
+            Command::NetworkChanged => {
+                self.on_network_changed();
                 self.reply(id, Ok(Reply::Done));
             }
             Command::Send { to, content, id: message } => self.queue_message(id, &to, &content, message, rng)?,
@@ -80,6 +86,27 @@ impl Engine {
                     Role::Partner { .. } => self.command(id, change, Asked::Done)?,
                     Role::Native { .. } => self.command(id, NativeBlockChange::from(change), Asked::Done)?,
                 }
+            }
+            Command::Blocklist => self.command(id, BlocklistQuery, Asked::Blocklist)?,
+            Command::Report { jid, flow, messages } => {
+                if messages.len() > MAX_REPORT_MESSAGES {
+                    return Err(Error::Content("more messages than a report may have"));
+                }
+                let messages = messages.into_iter().map(|message| comity_xmpp::stanza::ReportedMessage {
+                    id: message.id,
+                    from: jid.clone(),
+                    t: message.t,
+                    raw: message.raw,
+                    rest: Default::default(),
+                });
+                let messages = messages.collect();
+                let report = SpamReport { jid, spam_flow: flow.as_str().into(), messages, rest: Default::default() };
+                self.command(id, report, Asked::Done)?;
+            }
+            Command::AcceptIdentity { peer, identity } => {
+                let peer = Address::of_jid(&peer).map_err(|_| Error::Content("not somebody with keys"))?;
+                let identity = PublicKey::new(identity).map_err(|_| Error::Content("not a public key"))?;
+                self.enqueue(LaneKey::Peer(peer.clone()), Job::Accept(Accept { command: id, peer, identity }));
             }
             Command::Ping(jid) => {
                 let ping =
@@ -125,6 +152,10 @@ impl Engine {
                     user.found.as_ref().ok().map(|found| found.jid.clone())
                 };
                 Reply::Found(ids.into_iter().map(|id| (id.clone(), found(&id))).collect())
+            }
+            Asked::Blocklist => {
+                let list = iq.into_payload::<Blocklist>().map_err(|_| Error::BadAnswer("block list"))?;
+                Reply::Blocked(list.blocked)
             }
             Asked::MediaConn => {
                 let conn =

@@ -2,9 +2,10 @@
 
 use crate::Error;
 use crate::config::Role;
+use crate::drain::Offline;
 use crate::engine::{Engine, Then};
-use crate::io::{ConnectionState, Event, Output, RequestId};
-use crate::limits::{KEEPALIVE_INTERVAL, LOGIN_TIMEOUT, RECONNECT_MAX, RECONNECT_MIN, SILENCE_LIMIT};
+use crate::io::{ConnectionState, Event, LoginRefusal, NextStep, Output, RequestId, StreamEnd};
+use crate::limits::{KEEPALIVE_INTERVAL, LOGIN_TIMEOUT, PROBE_TIMEOUT, RECONNECT_MAX, RECONNECT_MIN, SILENCE_LIMIT};
 use crate::record::login_key;
 use crate::start::Start;
 use bytes::{Bytes, BytesMut};
@@ -16,6 +17,7 @@ use comity_proto::Codec;
 use comity_proto::handshake as pb;
 use comity_xmpp::Node;
 use comity_xmpp::stanza::{Conflict, Failure, Stanza, StreamError, Success};
+use core::time::Duration;
 
 /// The connection and the wish for one.
 pub(crate) struct Link {
@@ -23,6 +25,8 @@ pub(crate) struct Link {
     /// The application wants to be connected.
     pub(crate) wanted: bool,
     attempts: u32,
+    /// When the next attempt is due, if the server said so.
+    not_before: Option<Timestamp>,
     shown: ConnectionState,
     buffer: BytesMut,
     decoder: FrameDecoder,
@@ -66,12 +70,16 @@ pub(crate) struct Session {
     opener: Opener,
     /// When something was last received.
     heard: Timestamp,
+    /// Until when something must be heard, after a change of the network.
+    probe: Option<Timestamp>,
     /// When the last keep-alive was sent.
     kept_alive: Timestamp,
     /// `<active/>` is answered: stanzas may go out.
     pub(crate) active: bool,
     /// New pre-keys are being made or uploaded.
     pub(crate) refilling: bool,
+    /// What waited on the server, as it comes.
+    pub(crate) offline: Offline,
 }
 
 impl Link {
@@ -80,6 +88,7 @@ impl Link {
             state: State::Offline,
             wanted,
             attempts: 0,
+            not_before: None,
             shown: ConnectionState::Offline,
             buffer: BytesMut::new(),
             decoder: FrameDecoder::new(),
@@ -227,6 +236,7 @@ impl Engine {
         }
         if let Some(session) = self.link.session() {
             session.heard = self.now;
+            session.probe = None;
         }
         self.link.buffer.extend_from_slice(&bytes);
         loop {
@@ -299,9 +309,11 @@ impl Engine {
                     sealer: *sealer,
                     opener: *opener,
                     heard: now,
+                    probe: None,
                     kept_alive: now,
                     active: false,
                     refilling: false,
+                    offline: Offline::default(),
                 };
                 self.link.state = State::Open(Box::new(session));
                 self.show(ConnectionState::LoggedIn);
@@ -321,40 +333,80 @@ impl Engine {
     }
 
     fn on_failure(&mut self, failure: &Failure) {
-        let reason = failure.reason;
-        self.emit(Event::LoginRefused { reason });
-        let profile = &self.config.profile;
-        let passing = [
-            profile.failure_token, // it may have expired on the way; the next attempt brings a fresh one
-            402,
-            profile.failure_rate_limited,
-            500,
-            profile.failure_product,
-            profile.failure_unavailable,
-        ];
-        if reason == profile.failure_not_enlisted && matches!(self.config.role, Role::Partner { .. }) {
-            // Once more from the start, with the keys we have.
-            if let Some(account) = &mut self.account {
-                account.jid = None;
-                let mut batch = Batch::new();
-                batch.put_owned(login_key(), account.login_record());
-                self.commit(batch, Then::default());
+        let (reason, profile) = (failure.reason, &self.config.profile);
+        let until = failure.expire.map(|seconds| self.now.after(Duration::from_secs(seconds)));
+        let partner = matches!(self.config.role, Role::Partner { .. });
+        // The profile's codes first: another meaning of a number is theirs to give.
+        let (refusal, next) = match reason {
+            // It may have expired on the way; the next attempt brings a fresh one.
+            r if r == profile.failure_token => (LoginRefusal::NotAuthorised, NextStep::Retry),
+            r if r == profile.failure_blocked => (LoginRefusal::Blocked, NextStep::Stop),
+            r if r == profile.failure_version => (LoginRefusal::Version, NextStep::Stop),
+            r if r == profile.failure_not_enlisted && partner => (LoginRefusal::NotEnlisted, NextStep::Enlist),
+            r if r == profile.failure_not_enlisted => (LoginRefusal::NotEnlisted, NextStep::Stop),
+            r if r == profile.failure_rate_limited => (LoginRefusal::RateLimited, NextStep::Retry),
+            r if [profile.failure_product, profile.failure_unavailable, 500, 501, 503].contains(&r) => {
+                (LoginRefusal::Unavailable, NextStep::Retry)
             }
-        } else if !passing.contains(&reason) {
-            self.link.wanted = false;
+            402 => (LoginRefusal::TemporaryBan(until), until.map_or(NextStep::Retry, NextStep::RetryAt)),
+            406 => (LoginRefusal::Banned, NextStep::Stop),
+            409 => (LoginRefusal::UserAgent, NextStep::Stop),
+            _ => (LoginRefusal::Generic, NextStep::Stop),
+        };
+        self.emit(Event::LoginRefused { reason, refusal, next });
+        match next {
+            NextStep::Retry => {}
+            NextStep::RetryAt(at) => self.link.not_before = Some(at),
+            NextStep::Enlist => {
+                if let Some(account) = &mut self.account {
+                    account.jid = None;
+                    let mut batch = Batch::new();
+                    batch.put_owned(login_key(), account.login_record());
+                    self.commit(batch, Then::default());
+                }
+            }
+            NextStep::Stop => self.link.wanted = false,
         }
         self.hang_up(None);
     }
 
     pub(crate) fn on_stream_error(&mut self, error: &StreamError) {
-        if error.conflict == Some(Conflict::Replaced) {
-            self.emit(Event::Replaced);
-            self.link.wanted = false;
-        } else if error.conflict == Some(Conflict::DeviceRemoved) {
-            self.emit(Event::LoginRefused { reason: 401 });
-            self.link.wanted = false;
+        match (&error.conflict, error.code) {
+            (Some(Conflict::Replaced), _) => {
+                self.emit(Event::Replaced);
+                self.link.wanted = false;
+            }
+            (Some(Conflict::DeviceRemoved), _) => {
+                self.emit(Event::StreamEnded(StreamEnd::DeviceRemoved));
+                self.link.wanted = false;
+            }
+            (_, Some(515)) => {
+                self.emit(Event::StreamEnded(StreamEnd::Restart));
+                if self.link.attempts == 0 {
+                    self.link.not_before = Some(self.now); // at once, unless it has said so before
+                }
+            }
+            _ if error.not_well_formed => self.emit(Event::StreamEnded(StreamEnd::NotWellFormed)),
+            (_, code) => self.emit(Event::StreamEnded(StreamEnd::Other(code))),
         }
         self.hang_up(None);
+    }
+
+    /// The network is another: whether the connection lives shows within [`PROBE_TIMEOUT`]; a wait is over.
+    pub(crate) fn on_network_changed(&mut self) {
+        let now = self.now;
+        match &mut self.link.state {
+            State::Open(session) => {
+                session.probe.get_or_insert(now.after(PROBE_TIMEOUT));
+                session.kept_alive = now;
+                self.keep_alive();
+            }
+            State::Waiting(_) => {
+                self.link.attempts = 0;
+                self.go();
+            }
+            _ => {}
+        }
     }
 
     /// Keeps the verified server key, so that the next login is IK.
@@ -399,6 +451,12 @@ impl Engine {
         }
     }
 
+    /// Closes the connection, and opens another at once.
+    pub(crate) fn reconnect(&mut self) {
+        self.link.not_before = Some(self.now);
+        self.hang_up(None);
+    }
+
     /// Closes the connection; the rest follows when the driver says that it is closed.
     pub(crate) fn hang_up(&mut self, error: Option<Error>) {
         if let Some(error) = error {
@@ -429,6 +487,11 @@ impl Engine {
             self.link.state = State::Offline;
             return self.show(ConnectionState::Offline);
         }
+        if let Some(at) = self.link.not_before.take() {
+            self.link.attempts = self.link.attempts.saturating_add(1);
+            self.link.state = State::Waiting(at);
+            return self.show(ConnectionState::Waiting);
+        }
         let wait = RECONNECT_MAX.min(RECONNECT_MIN.saturating_mul(1 << self.link.attempts.min(20)));
         self.link.attempts = self.link.attempts.saturating_add(1);
         // Between half of it and all of it: clients that were cut off together come back apart.
@@ -455,7 +518,11 @@ impl Engine {
             {
                 self.hang_up(Some(Error::TimedOut));
             }
-            State::Open(session) if session.heard.after(SILENCE_LIMIT) <= now => self.hang_up(Some(Error::TimedOut)),
+            State::Open(session)
+                if session.heard.after(SILENCE_LIMIT) <= now || session.probe.is_some_and(|probe| probe <= now) =>
+            {
+                self.hang_up(Some(Error::TimedOut));
+            }
             State::Open(session) if session.kept_alive.after(KEEPALIVE_INTERVAL) <= now => {
                 session.kept_alive = now;
                 self.keep_alive();
@@ -464,20 +531,22 @@ impl Engine {
         }
         self.expire_iqs();
         self.sweep();
+        self.upkeep();
     }
 
-    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+    pub(crate) fn deadline(&mut self) -> Option<Timestamp> {
         let link = match &self.link.state {
             State::Waiting(until) => Some(*until),
             State::Opening { deadline, .. } | State::Handshake { deadline, .. } | State::LoggingIn { deadline, .. } => {
                 Some(*deadline)
             }
             State::Open(session) => {
-                Some(session.heard.after(SILENCE_LIMIT).min(session.kept_alive.after(KEEPALIVE_INTERVAL)))
+                let due = session.heard.after(SILENCE_LIMIT).min(session.kept_alive.after(KEEPALIVE_INTERVAL));
+                Some(session.probe.map_or(due, |probe| probe.min(due)))
             }
             _ => None,
         };
-        link.into_iter().chain(self.iqs.deadline()).chain(self.sweep_due()).min()
+        link.into_iter().chain(self.iqs.deadline()).chain(self.sweep_due()).chain(self.upkeep_due()).min()
     }
 }
 

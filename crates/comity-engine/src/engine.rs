@@ -11,6 +11,7 @@ use crate::record::Order;
 use crate::retry::Retries;
 use crate::start::{Account, Start};
 use crate::sweep::Sweep;
+use crate::upkeep::Upkeep;
 use bytes::Bytes;
 use comity_core::{Batch, CryptoRng, Jid, Record, RecordKind, StoreError, Timestamp};
 use comity_signal::Suites;
@@ -33,6 +34,7 @@ pub struct Engine {
     pub(crate) retries: Retries,
     pub(crate) order: Order,
     pub(crate) sweep: Sweep,
+    pub(crate) upkeep: Upkeep,
     /// Messages that the application has not confirmed.
     pub(crate) unconfirmed: usize,
     loads: BTreeMap<RequestId, Loading>,
@@ -82,6 +84,12 @@ pub(crate) enum Effect {
     Connect(String),
     /// Uploads the pre-keys just stored.
     Upload(Box<crate::keys::Upload>),
+    /// Publishes the signed pre-key just stored.
+    Rotated(Box<comity_signal::Account>, comity_signal::SignedPreKeyPublic),
+    /// More pre-keys are to be uploaded, and all else with them.
+    Refill,
+    /// The connection is to be made anew: the server then sends once more what was not acknowledged.
+    Reconnect,
 }
 
 impl Engine {
@@ -103,6 +111,7 @@ impl Engine {
             retries: Retries::default(),
             order: Order::default(),
             sweep: Sweep::default(),
+            upkeep: Upkeep::default(),
             unconfirmed: 0,
             loads: BTreeMap::new(),
             commits: BTreeMap::new(),
@@ -230,6 +239,9 @@ impl Engine {
                 Effect::Started => self.on_started(),
                 Effect::Connect(token) => self.connect_enlisted(token),
                 Effect::Upload(upload) => self.upload(*upload),
+                Effect::Rotated(account, skey) => self.rotated(*account, &skey),
+                Effect::Refill => self.refill(),
+                Effect::Reconnect => self.reconnect(),
             }
         }
     }
@@ -255,7 +267,7 @@ pub struct Drain<'a> {
 
 impl Drain<'_> {
     /// When to call [`Engine::handle`] with [`Input::Tick`] if nothing else happens before.
-    pub fn deadline(&self) -> Option<Timestamp> {
+    pub fn deadline(&mut self) -> Option<Timestamp> {
         self.engine.deadline()
     }
 }

@@ -46,6 +46,12 @@ pub enum Error {
     /// A Signal operation failed.
     #[error("session: {0}")]
     Session(String),
+    /// The peer's identity key is another than before, and the policy blocks it until it is accepted.
+    #[error("the peer's identity changed and is not accepted")]
+    IdentityChanged {
+        /// The key that the peer shows now.
+        identity: [u8; 32],
+    },
     /// The peer has no keys on the server, or is unknown there.
     #[error("the recipient is unknown or has published no keys")]
     UnknownRecipient,
@@ -71,7 +77,7 @@ impl Error {
             Self::ConnectionLost | Self::TimedOut | Self::Token(_) => ErrorKind::Transport,
             Self::Refused { .. } | Self::Enlistment { .. } | Self::UnknownRecipient => ErrorKind::PeerIncompatible,
             Self::BadAnswer(_) => ErrorKind::PeerMisbehaved,
-            Self::Channel(_) | Self::Session(_) => ErrorKind::Untrusted,
+            Self::Channel(_) | Self::Session(_) | Self::IdentityChanged { .. } => ErrorKind::Untrusted,
             Self::Full(_) => ErrorKind::LimitExceeded,
             Self::Store(e) => e.kind(),
             Self::Corrupt(_) => ErrorKind::StateCorrupt,

@@ -1,17 +1,18 @@
 //! Every stanza of an open session goes to its conversation (PROTOCOL §7).
 
 use crate::engine::Engine;
-use crate::io::{ConnectionState, Event};
+use crate::io::Event;
 use crate::keys::IdentityChanged;
 use crate::lane::{Job, LaneKey};
 use comity_signal::Address;
 use comity_xmpp::Node;
-use comity_xmpp::stanza::{
-    Ack, Chatstate, Ib, IbBody, InteropPingNotice, KeyCount, Notification, Stanza, Typing, nack, notice,
-};
+use comity_xmpp::stanza::{Ack, Chatstate, InteropPingNotice, KeyCount, Notification, Stanza, Typing, nack, notice};
 
 impl Engine {
     pub(crate) fn on_stanza(&mut self, node: Node) {
+        if node.attr("offline").is_some() {
+            self.came_offline();
+        }
         // Messages and receipts are acknowledged by what is in them, whether they parse or not.
         match node.tag() {
             "message" => return self.on_message(&node),
@@ -38,13 +39,6 @@ impl Engine {
         let Some(mut ack) = ack else { return };
         ack.error = refusal;
         self.send(&ack.into_node());
-    }
-
-    fn on_ib(&mut self, ib: &Ib) {
-        if let IbBody::Offline { count } = ib.body {
-            self.show(ConnectionState::UpToDate);
-            self.emit(Event::UpToDate { count });
-        }
     }
 
     fn on_chatstate(&mut self, chatstate: Chatstate) {

@@ -95,6 +95,8 @@ pub enum Command {
     GoOnline,
     /// Disconnect, and stay so.
     GoOffline,
+    /// A hint: the network is another, or back. A connection is tried out at once, and a wait for the next one is over.
+    NetworkChanged,
     /// Send a message; answered with [`Reply::Queued`] when it is durable. Sending an id again, within
     /// [`crate::limits::MESSAGE_RETENTION`], does nothing.
     Send {
@@ -136,6 +138,24 @@ pub enum Command {
         /// Block, or unblock.
         block: bool,
     },
+    /// Whom this account blocks.
+    Blocklist,
+    /// Report a peer to the gatekeeper's operator, with messages of theirs as they were decrypted: these are given away.
+    Report {
+        /// Whom.
+        jid: Jid,
+        /// Where in the application the report was made.
+        flow: String,
+        /// At most [`crate::limits::MAX_REPORT_MESSAGES`].
+        messages: Vec<ReportedMessage>,
+    },
+    /// Take a peer's new identity key, as [`Event::IdentityChanged`] showed it, where the policy blocks such.
+    AcceptIdentity {
+        /// Whose.
+        peer: Jid,
+        /// The key.
+        identity: [u8; 32],
+    },
     /// Partner user: ask a native user to become reachable.
     Ping(Jid),
     /// Fetch credentials for a native user's media upload.
@@ -155,6 +175,23 @@ pub struct LookUp {
     pub integrator: Option<IntegratorId>,
 }
 
+/// A message given to the gatekeeper's operator.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ReportedMessage {
+    /// Its id.
+    pub id: MessageId,
+    /// Its time.
+    pub t: Timestamp,
+    /// The serialised `Message`: [`crate::MessageEvent::raw`].
+    pub raw: Bytes,
+}
+
+impl core::fmt::Debug for ReportedMessage {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "ReportedMessage({} bytes)", self.raw.len())
+    }
+}
+
 /// What a command gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -167,6 +204,8 @@ pub enum Reply {
     Found(Vec<(String, Option<Jid>)>),
     /// Sixty digits.
     SafetyNumber(String),
+    /// Who is blocked.
+    Blocked(Vec<Jid>),
     /// Credentials for upload.
     MediaConn(MediaConn),
 }
@@ -230,8 +269,68 @@ pub enum Failure {
     Server(u16),
     /// The recipient is unknown or has no keys.
     UnknownRecipient,
+    /// The recipient's identity key is another than before, and the policy blocks it until it is accepted.
+    IdentityChanged {
+        /// The key that the recipient shows now, for [`Command::AcceptIdentity`].
+        identity: [u8; 32],
+    },
     /// The session could not be built or used; the text names the cause.
     Session(String),
+}
+
+/// Why the server refused a login (PROTOCOL §5.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoginRefusal {
+    /// 400, and whatever has no meaning here.
+    Generic,
+    /// The token is bad or expired, or the account's key is another.
+    NotAuthorised,
+    /// 402: banned until then, if the server said so.
+    TemporaryBan(Option<Timestamp>),
+    /// The user is blocked, or not where users may be.
+    Blocked,
+    /// This version of the protocol is not spoken any more.
+    Version,
+    /// 406: banned.
+    Banned,
+    /// 409: this kind of client is not let in.
+    UserAgent,
+    /// Not enlisted, or not any more.
+    NotEnlisted,
+    /// Too many logins.
+    RateLimited,
+    /// The server cannot, now.
+    Unavailable,
+}
+
+/// What the engine does about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NextStep {
+    /// It tries again, after the usual wait.
+    Retry,
+    /// It tries again then.
+    RetryAt(Timestamp),
+    /// It enlists again, with the keys it has.
+    Enlist,
+    /// Nothing before [`Command::GoOnline`].
+    Stop,
+}
+
+/// Why the server ended a session (PROTOCOL §5.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StreamEnd {
+    /// 515: it wants to be connected to anew, at once.
+    Restart,
+    /// The credentials are gone: the account was deleted, or enlisted with another key. There is no next attempt before
+    /// [`Command::GoOnline`].
+    DeviceRemoved,
+    /// It could not read what was sent.
+    NotWellFormed,
+    /// Anything else, with its code if it has one: the next attempt comes after the usual wait.
+    Other(Option<u16>),
 }
 
 /// Something the application may want to know.
@@ -263,9 +362,15 @@ pub enum Event {
     },
     /// The server refused the login.
     LoginRefused {
-        /// The code (PROTOCOL §5.5).
+        /// The code on the wire.
         reason: u16,
+        /// What it means.
+        refusal: LoginRefusal,
+        /// What follows.
+        next: NextStep,
     },
+    /// The server ended the session.
+    StreamEnded(StreamEnd),
     /// Another login took over; this client does not connect again by itself.
     Replaced,
     /// Pre-keys were uploaded.
@@ -275,7 +380,7 @@ pub enum Event {
         /// Whether post-quantum keys went with them.
         post_quantum: bool,
     },
-    /// All that was queued has come.
+    /// All that was queued has come, is stored, and was given to the application.
     UpToDate {
         /// How many stanzas.
         count: u32,
@@ -329,7 +434,13 @@ pub enum Event {
     IdentityChanged {
         /// Whose.
         peer: Jid,
+        /// The new key, if it has been seen: the server's notice has none.
+        identity: Option<[u8; 32]>,
+        /// Messages wait for [`Command::AcceptIdentity`].
+        blocked: bool,
     },
+    /// The signed pre-key was replaced, here and on the server.
+    SignedPreKeyRotated,
     /// A partner user asks to be reachable.
     Pinged {
         /// How the partner user is called.
@@ -360,6 +471,8 @@ pub struct MessageEvent {
     pub notify: Option<String>,
     /// What.
     pub content: Content,
+    /// The serialised `Message` that the content was read from.
+    pub raw: Bytes,
     /// Signal message version of the session: 3 or 4.
     pub version: u8,
     /// It waited on the server.

@@ -30,6 +30,8 @@ pub(crate) enum Purpose {
     KeyUpload { one_time: usize, post_quantum: bool },
     Active,
     Bundle(LaneKey),
+    Digest,
+    Rotate,
     Command(CommandId, Asked),
 }
 
@@ -101,6 +103,8 @@ impl Engine {
             Purpose::KeyUpload { one_time, post_quantum } => self.on_key_upload(answer, one_time, post_quantum),
             Purpose::Active => self.on_active(answer),
             Purpose::Bundle(lane) => self.on_key_fetch(&lane, answer),
+            Purpose::Digest => self.on_digest(answer),
+            Purpose::Rotate => self.on_rotate(answer),
             Purpose::Command(id, asked) => {
                 let result = self.on_asked(asked, answer);
                 self.reply(id, result);
@@ -115,6 +119,7 @@ impl Engine {
             match pending.purpose {
                 Purpose::Bundle(lane) => self.on_bundle(&lane, Err(Error::ConnectionLost)),
                 Purpose::Command(id, _) => self.reply(id, Err(Error::ConnectionLost)),
+                Purpose::Rotate => self.on_rotate(Err(Error::ConnectionLost)),
                 _ => {}
             }
         }
@@ -129,6 +134,8 @@ impl Engine {
             match pending.purpose {
                 Purpose::Bundle(lane) => self.on_bundle(&lane, Err(Error::ConnectionLost)),
                 Purpose::Command(id, _) => self.reply(id, Err(Error::TimedOut)),
+                Purpose::Rotate => self.on_rotate(Err(Error::TimedOut)),
+                Purpose::Digest => self.on_digest(Err(Error::TimedOut)),
                 // Without these a session is of no use.
                 Purpose::KeyCount | Purpose::KeyUpload { .. } | Purpose::Active | Purpose::KeepAlive => {
                     self.emit(Event::Warning(Error::TimedOut));

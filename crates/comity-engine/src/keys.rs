@@ -8,8 +8,9 @@ use crate::lane::{Job, LaneKey, Outcome};
 use crate::limits::PREKEY_BATCH;
 use comity_core::{CryptoRng, Jid, RecordKey};
 use comity_signal::{
-    Account, Address, Bundle, Party, PqPreKeyPublic, PreKeyPublic, PublicKey, Records, SignedPreKeyPublic, account_key,
-    archive, identity_key, keys_for_peer, merge, pinned_identity, pq_pre_key_key, safety_number,
+    Account, Address, Bundle, Party, PqPreKeyPublic, PreKeyPublic, PublicKey, Records, SignedPreKeyPublic,
+    accept_identity, account_key, archive, identity_key, keys_for_peer, merge, pinned_identity, pq_pre_key_key,
+    safety_number,
 };
 use comity_xmpp::Node;
 use comity_xmpp::stanza::{
@@ -67,8 +68,32 @@ impl IdentityChanged {
 
     pub(crate) fn run(&self, engine: &Engine, records: &Records) -> Result<Outcome, comity_signal::Error> {
         let batch = archive(records, &engine.suites, &self.peer)?;
-        let told = Effect::Emit(Event::IdentityChanged { peer: self.jid.clone() });
-        Ok(Outcome::Commit(batch, vec![told, Effect::Send(self.ack.clone())]))
+        let told = Event::IdentityChanged { peer: self.jid.clone(), identity: None, blocked: false };
+        Ok(Outcome::Commit(batch, vec![Effect::Emit(told), Effect::Send(self.ack.clone())]))
+    }
+}
+
+/// Takes a peer's new identity key where the policy waits for that.
+pub(crate) struct Accept {
+    pub(crate) command: CommandId,
+    pub(crate) peer: Address,
+    pub(crate) identity: PublicKey,
+}
+
+impl Accept {
+    pub(crate) fn keys(&self) -> Vec<RecordKey> {
+        keys_for_peer(&self.peer)
+    }
+
+    pub(crate) fn run(&self, records: &Records) -> Result<Outcome, comity_signal::Error> {
+        let batch = accept_identity(records, &self.peer, self.identity)?;
+        let done = Effect::Reply(self.command, Ok(Reply::Done));
+        // Messages that were not acknowledged because of it come again.
+        Ok(if batch.is_empty() {
+            Outcome::Done(vec![done])
+        } else {
+            Outcome::Commit(batch, vec![done, Effect::Reconnect])
+        })
     }
 }
 

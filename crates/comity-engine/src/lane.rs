@@ -7,9 +7,9 @@
 use crate::engine::{Effect, Engine, Loading, Then};
 use crate::io::{Event, Query};
 use crate::limits::{MAX_CONFLICTS, MAX_LANE_JOBS};
-use crate::{Error, keys, outbox, receipts, receive, retry};
+use crate::{Error, keys, outbox, receipts, receive, retry, upkeep};
 use comity_core::{Batch, CryptoRng, Jid, Record, RecordKey, StoreError};
-use comity_signal::{Address, Bundle, Records};
+use comity_signal::{Address, Bundle, Records, account_key};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What a lane guards.
@@ -54,6 +54,10 @@ pub(crate) enum Job {
     IdentityChanged(keys::IdentityChanged),
     Refill(keys::Refill),
     SafetyNumber(keys::SafetyNumber),
+    Accept(keys::Accept),
+    Rotate(upkeep::Rotate),
+    Digest(Box<upkeep::Digest>),
+    Prune(upkeep::Prune),
 }
 
 /// What running a job gave.
@@ -80,6 +84,9 @@ impl Job {
             Self::IdentityChanged(job) => job.keys(),
             Self::Refill(_) => keys::Refill::keys(engine),
             Self::SafetyNumber(job) => job.keys(),
+            Self::Accept(job) => job.keys(),
+            Self::Rotate(_) | Self::Prune(_) => vec![account_key()],
+            Self::Digest(job) => job.keys(),
         }
     }
 
@@ -93,6 +100,10 @@ impl Job {
             Self::IdentityChanged(job) => job.run(engine, records).map_err(|e| Error::Session(e.to_string())),
             Self::Refill(job) => job.run(engine, records, rng).map_err(|e| Error::Session(e.to_string())),
             Self::SafetyNumber(job) => job.run(engine, records),
+            Self::Accept(job) => job.run(records).map_err(|e| Error::Session(e.to_string())),
+            Self::Rotate(job) => job.run(engine, records, rng).map_err(|e| Error::Session(e.to_string())),
+            Self::Digest(job) => job.run(records).map_err(|e| Error::Session(e.to_string())),
+            Self::Prune(job) => job.run(records).map_err(|e| Error::Session(e.to_string())),
         }
     }
 
@@ -100,6 +111,7 @@ impl Job {
     fn fail(self, error: Error) -> Vec<Effect> {
         match self {
             Self::SafetyNumber(job) => vec![Effect::Reply(job.command, Err(error))],
+            Self::Accept(job) => vec![Effect::Reply(job.command, Err(error))],
             _ => vec![Effect::Emit(Event::Warning(error))],
         }
     }
@@ -110,6 +122,14 @@ impl Job {
             Self::Resend(job) => job.bundle = Some(bundle),
             _ => {}
         }
+    }
+}
+
+impl Lanes {
+    /// How many jobs each lane has.
+    pub(crate) fn queued(&self) -> BTreeMap<LaneKey, usize> {
+        let busy = self.0.iter().filter(|(_, lane)| !lane.jobs.is_empty());
+        busy.map(|(key, lane)| (key.clone(), lane.jobs.len())).collect()
     }
 }
 
@@ -184,6 +204,7 @@ impl Engine {
             lane.stage = Stage::Idle;
             lane.conflicts = 0;
         }
+        self.job_over(key);
         self.lane_start(key);
     }
 
@@ -204,6 +225,7 @@ impl Engine {
         if let Some(job) = lane.jobs.pop_front() {
             self.apply(job.fail(error));
         }
+        self.job_over(key);
         self.lane_start(key);
     }
 

@@ -13,6 +13,7 @@ mod commands;
 mod config;
 mod connection;
 mod content;
+mod drain;
 mod engine;
 mod error;
 mod incoming;
@@ -29,6 +30,7 @@ mod record;
 mod retry;
 mod start;
 mod sweep;
+mod upkeep;
 
 pub use comity_noise::Pattern;
 pub use config::{Config, Role};
@@ -36,7 +38,7 @@ pub use content::{Content, Quote, Side, Target};
 pub use engine::{Drain, Engine};
 pub use error::Error;
 pub use io::{
-    BatchId, Command, CommandId, ConnectionState, Event, EventId, Failure, Input, LookUp, MediaConn, MessageEvent,
-    MessageState, Output, Query, Reply, RequestId,
+    BatchId, Command, CommandId, ConnectionState, Event, EventId, Failure, Input, LoginRefusal, LookUp, MediaConn,
+    MessageEvent, MessageState, NextStep, Output, Query, Reply, ReportedMessage, RequestId, StreamEnd,
 };
 pub use media::Media;

@@ -26,8 +26,17 @@ pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// First wait before a reconnect; doubles up to [`RECONNECT_MAX`], with jitter.
 pub const RECONNECT_MIN: Duration = Duration::from_millis(500);
 
-/// Longest wait before a reconnect.
-pub const RECONNECT_MAX: Duration = Duration::from_secs(600);
+/// Longest wait before a reconnect: a server that is away for a day is tried fewer than 200 times.
+pub const RECONNECT_MAX: Duration = Duration::from_secs(900);
+
+/// After a change of the network, something must be received within this, or the connection counts as dead.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Queued stanzas pulled from the server at once; the next ones when these are dealt with (PROTOCOL §7).
+pub const OFFLINE_BATCH: u32 = 200;
+
+/// How often what the server has of our keys is compared with what we have, beside once after each start.
+pub const DIGEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 /// Messages that wait for the server's ack.
 pub const MAX_OUTBOX: usize = 10_000;
@@ -59,6 +68,12 @@ pub const MAX_TRACKED_RETRIES: usize = 1_000;
 
 /// A job that loses this many commits in a row to other processes fails.
 pub const MAX_CONFLICTS: u32 = 16;
+
+/// A rotation of the signed pre-key that did not come about is tried again after this.
+pub const ROTATE_RETRY: Duration = Duration::from_secs(3600);
+
+/// Messages in one report (PROTOCOL §13).
+pub const MAX_REPORT_MESSAGES: usize = 210;
 
 /// Ids in one aggregated receipt (PROTOCOL §7).
 pub const MAX_RECEIPT_IDS: usize = 256;

@@ -7,6 +7,7 @@ use crate::engine::{Effect, Engine, Then};
 use crate::io::{CommandId, Event, Failure, MessageState, Reply};
 use crate::lane::{Fetched, Job, LaneKey, Outcome};
 use crate::limits::{MAX_OUTBOX, MAX_RECEIPT_IDS};
+use crate::receive::changed;
 use crate::record::{Outgoing, Sent, message_key, parse};
 use bytes::{Bytes, BytesMut};
 use comity_core::{Batch, CryptoRng, Jid, MessageId, Record, RecordKey, RecordKind};
@@ -140,6 +141,7 @@ impl Send {
             Err(error) => {
                 let failure = match error {
                     Error::UnknownRecipient => Failure::UnknownRecipient,
+                    Error::IdentityChanged { identity } => Failure::IdentityChanged { identity },
                     Error::Session(cause) => Failure::Session(cause),
                     other => return Err(other),
                 };
@@ -171,7 +173,10 @@ pub(crate) fn seal(
     bundle: Option<&Fetched>,
     rng: &mut dyn CryptoRng,
 ) -> Result<Sealed, Error> {
-    let session = |e: comity_signal::Error| Error::Session(e.to_string());
+    let session = |e: comity_signal::Error| match e {
+        comity_signal::Error::IdentityChanged { identity } => Error::IdentityChanged { identity: *identity.as_bytes() },
+        other => Error::Session(other.to_string()),
+    };
     let mut batch = Batch::new();
     let mut events = Vec::new();
     if let Some(bundle) = bundle {
@@ -181,8 +186,8 @@ pub(crate) fn seal(
             establish(records, &engine.suites, policy, peer, &bundle, engine.now, rng).map_err(session)?;
         records.apply(&changes);
         batch = changes;
-        if built.identity_change.is_some() {
-            events.push(Effect::Emit(Event::IdentityChanged { peer: to.clone() }));
+        if let Some(change) = &built.identity_change {
+            events.push(Effect::Emit(changed(to, change)));
         }
         events.push(Effect::Emit(Event::SessionReady { peer: to.clone(), version: built.version }));
     }

@@ -10,7 +10,9 @@ use crate::record::{Incoming, Seen, message_key};
 use bytes::Bytes;
 use comity_core::{Batch, CryptoRng, Jid, MessageId, RecordKey, RecordKind, Timestamp};
 use comity_proto::Codec;
-use comity_signal::{Address, Decrypted, EncKind, Records, decrypt, keys_for_decrypt, keys_for_peer, unpad};
+use comity_signal::{
+    Address, Decrypted, EncKind, IdentityChange, Records, decrypt, keys_for_decrypt, keys_for_peer, unpad,
+};
 use comity_xmpp::Node;
 use comity_xmpp::stanza::{Ack, EncType, Message, Receipt, nack};
 
@@ -63,9 +65,11 @@ impl Receive {
                 self.take(engine, &decrypted, batch)
             }
             Err(comity_signal::Error::Duplicate) => Ok(Outcome::Done(vec![self.refuse(nack::OLD_COUNTER)])),
-            Err(comity_signal::Error::IdentityChanged { .. }) => {
+            Err(comity_signal::Error::IdentityChanged { identity }) => {
                 // Not acknowledged: it comes again once the application has accepted the new identity.
-                Ok(Outcome::Done(vec![Effect::Emit(Event::IdentityChanged { peer: self.from.clone() })]))
+                let identity = Some(*identity.as_bytes());
+                let told = Event::IdentityChanged { peer: self.from.clone(), identity, blocked: true };
+                Ok(Outcome::Done(vec![Effect::Emit(told)]))
             }
             Err(error) if error.retry_code().is_some() => self.ask_again(engine, records, &error, rng),
             Err(error) => Ok(Outcome::Done(vec![
@@ -78,8 +82,8 @@ impl Receive {
     /// What was decrypted is stored with the ratchet's step, for the application to take.
     fn take(&self, engine: &mut Engine, decrypted: &Decrypted, mut batch: Batch) -> Result<Outcome, Error> {
         let mut effects = Vec::new();
-        if decrypted.identity_change.is_some() {
-            effects.push(Effect::Emit(Event::IdentityChanged { peer: self.from.clone() }));
+        if let Some(change) = &decrypted.identity_change {
+            effects.push(Effect::Emit(changed(&self.from, change)));
         }
         if decrypted.new_session {
             effects.push(Effect::Emit(Event::SessionReady { peer: self.from.clone(), version: decrypted.version }));
@@ -119,6 +123,11 @@ impl Receive {
     }
 }
 
+/// The security notification of an identity that was accepted.
+pub(crate) fn changed(peer: &Jid, change: &IdentityChange) -> Event {
+    Event::IdentityChanged { peer: peer.clone(), identity: Some(*change.new.as_bytes()), blocked: false }
+}
+
 /// The event of a stored message.
 pub(crate) fn event(key: &str, stored: &Incoming, me: &Jid) -> Result<Event, Error> {
     let corrupt = || Error::Corrupt("message");
@@ -129,6 +138,7 @@ pub(crate) fn event(key: &str, stored: &Incoming, me: &Jid) -> Result<Event, Err
         t: Timestamp::from_secs(stored.t),
         notify: stored.notify.clone(),
         content: Content::decode(&stored.content, me)?.ok_or_else(corrupt)?,
+        raw: stored.content.clone(),
         version: u8::try_from(stored.version).map_err(|_| corrupt())?,
         offline: stored.offline,
     })))

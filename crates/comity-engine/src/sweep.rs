@@ -3,14 +3,19 @@
 use crate::Error;
 use crate::engine::{Engine, Loading, Then};
 use crate::io::{Event, Query};
+use crate::lane::{Job, LaneKey};
 use crate::limits::{MESSAGE_RETENTION, SWEEP_INTERVAL, SWEEP_PAGE};
 use crate::record::{Seen, Sent, parse};
-use comity_core::{Batch, Record, RecordKind, StoreError, Timestamp};
+use crate::upkeep::Prune;
+use comity_core::{Batch, Record, RecordKey, RecordKind, StoreError, Timestamp};
 
 /// When the next sweep is due.
 #[derive(Default)]
 pub(crate) struct Sweep {
     due: Option<Timestamp>,
+    /// One-time pre-keys found so far, and how many kinds of them have come to their end.
+    pre_keys: Vec<RecordKey>,
+    kinds: u8,
 }
 
 impl Engine {
@@ -18,9 +23,25 @@ impl Engine {
     pub(crate) fn sweep(&mut self) {
         if self.sweep.due.is_some_and(|due| due <= self.now) {
             self.schedule_sweep();
-            for kind in [RecordKind::Seen, RecordKind::Sent] {
+            (self.sweep.pre_keys, self.sweep.kinds) = (Vec::new(), 0);
+            for kind in [RecordKind::Seen, RecordKind::Sent, RecordKind::PreKey, RecordKind::PqPreKey] {
                 self.load(Query::After(kind, "".into(), SWEEP_PAGE), Loading::Sweep(kind));
             }
+        }
+    }
+
+    /// Once all pre-keys are known, those nobody can use any more go.
+    fn on_pre_keys(&mut self, kind: RecordKind, records: &[Record]) {
+        self.sweep.pre_keys.extend(records.iter().map(|record| record.key.clone()));
+        if let Some(last) = records.last().filter(|_| records.len() >= SWEEP_PAGE) {
+            self.load(Query::After(kind, last.key.id.clone(), SWEEP_PAGE), Loading::Sweep(kind));
+            return;
+        }
+        self.sweep.kinds += 1;
+        if self.sweep.kinds == 2 {
+            self.sweep.kinds = 0;
+            let stored = core::mem::take(&mut self.sweep.pre_keys);
+            self.enqueue(LaneKey::Account, Job::Prune(Prune(stored)));
         }
     }
 
@@ -38,6 +59,9 @@ impl Engine {
             Ok(records) => records,
             Err(error) => return self.emit(Event::Warning(Error::Store(error))),
         };
+        if matches!(kind, RecordKind::PreKey | RecordKind::PqPreKey) {
+            return self.on_pre_keys(kind, &records);
+        }
         let mut batch = Batch::new();
         for record in &records {
             let at = match kind {

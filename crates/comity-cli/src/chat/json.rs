@@ -228,7 +228,11 @@ async fn on_event(client: &Client, tell: &mpsc::UnboundedSender<Value>, event: E
         Event::HandshakeDone { pattern, valid_until } => {
             json!({ "event": "handshake", "pattern": pattern.name(), "valid_until": valid_until.as_secs() })
         }
-        Event::LoginRefused { reason } => json!({ "event": "login_refused", "reason": reason }),
+        Event::LoginRefused { reason, next, .. } => {
+            json!({ "event": "login_refused", "reason": reason, "next": format!("{next:?}") })
+        }
+        Event::StreamEnded(end) => json!({ "event": "stream_ended", "why": format!("{end:?}") }),
+        Event::SignedPreKeyRotated => json!({ "event": "signed_pre_key_rotated" }),
         Event::Replaced => json!({ "event": "replaced" }),
         Event::KeysUploaded { one_time, post_quantum } => {
             json!({ "event": "keys_uploaded", "one_time": one_time, "post_quantum": post_quantum })
@@ -253,7 +257,9 @@ async fn on_event(client: &Client, tell: &mpsc::UnboundedSender<Value>, event: E
         Event::Typing { from, composing } => {
             json!({ "event": "typing", "from": from.to_string(), "composing": composing })
         }
-        Event::IdentityChanged { peer } => json!({ "event": "identity_changed", "peer": peer.to_string() }),
+        Event::IdentityChanged { peer, blocked, .. } => {
+            json!({ "event": "identity_changed", "peer": peer.to_string(), "blocked": blocked })
+        }
         Event::Pinged { display_name, integrator, integrator_name } => json!({ "event": "pinged",
             "display_name": display_name, "integrator": integrator.get(), "integrator_name": integrator_name }),
         Event::Deleted => json!({ "event": "deleted" }),

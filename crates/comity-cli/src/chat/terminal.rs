@@ -151,12 +151,12 @@ impl Terminal {
             },
             Event::Enlisted { jid } => println!("* enlisted as {jid}"),
             Event::EnlistFailed(error) => println!("! {error}"),
-            Event::LoginRefused { reason } => println!("! the server refuses the login: {reason}"),
+            Event::LoginRefused { reason, .. } => println!("! the server refuses the login: {reason}"),
             Event::Replaced => println!("! another login took over"),
             Event::State { chat, state: MessageState::Delivered, .. } => println!("  ✓✓ {}", self.name(&chat)),
             Event::State { chat, state: MessageState::Read, .. } => println!("  ✓✓ {} has read it", self.name(&chat)),
             Event::State { state: MessageState::Failed(failure), .. } => println!("! not sent: {failure:?}"),
-            Event::IdentityChanged { peer } => {
+            Event::IdentityChanged { peer, .. } => {
                 println!("! the security number of {} changed: compare it (/safety)", self.name(&peer));
             }
             Event::Pinged { display_name, integrator_name, .. } => {

@@ -203,7 +203,7 @@ async fn a_new_install_is_an_identity_change() {
     let mut alice = world.alice(world.store("alice-again")).await;
     assert_eq!(alice.enlisted().await, alice_jid, "the same user gets the same id");
     alice.up_to_date().await;
-    bob.until(|event| matches!(event, Event::IdentityChanged { peer } if *peer == alice_jid).then_some(())).await;
+    bob.until(|event| matches!(event, Event::IdentityChanged { peer, .. } if *peer == alice_jid).then_some(())).await;
     bob.client.send_text(&alice_jid, "after").await.unwrap();
     assert_eq!(text(&alice.message().await.content), "after");
     assert_ne!(bob.client.safety_number(&alice_jid).await.unwrap(), before);

@@ -51,7 +51,7 @@ async fn a_conversation_under_another_profile() {
     let other = std::mem::replace(&mut world.profile, Profile::sandbox());
     let mut stranger = world.alice(alice_store.clone()).await;
     let reason = stranger.until(|event| match event {
-        Event::LoginRefused { reason } => Some(*reason),
+        Event::LoginRefused { reason, .. } => Some(*reason),
         _ => None,
     });
     assert!([501, 405].contains(&reason.await));
