@@ -34,3 +34,6 @@ silent_debug! {
         ReactionMessage FutureProofMessage DeviceSentMessage MessageContextInfo ImageMessage VideoMessage AudioMessage
         DocumentMessage StickerMessage ServerErrorReceipt MediaRetryNotification;
 }
+
+/// The source of [`message`]: what a table over every message type is checked against.
+pub const MESSAGE_SCHEMA: &str = include_str!("../proto/message.proto");
