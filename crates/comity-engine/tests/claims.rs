@@ -116,7 +116,6 @@ fn rows() -> Vec<(&'static str, pb::Message, Outcome)> {
     let sent = pb::DeviceSentMessage {
         destination_jid: Some(STRANGER.into()),
         message: Some(Box::new(pb::Message { conversation: Some("x".into()), ..Default::default() })),
-        ..Default::default()
     };
     let keys = pb::SenderKeyDistributionMessage {
         group_id: Some(GROUP.into()),

@@ -60,6 +60,12 @@ pub(crate) async fn run(args: ChatArgs) -> Result<ExitCode, Failure> {
     if args.json { json::run(chat).await } else { terminal::run(chat, &args.who, args.to).await }
 }
 
+/// Where the chat of `who` keeps what it has.
+pub(crate) fn chat_home(place: &Place, who: &str) -> PathBuf {
+    let name: String = who.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    place.path(&format!("chat-{name}"))
+}
+
 async fn start(args: &ChatArgs) -> Result<Chat, Failure> {
     let place = Place::open(&args.dir)?;
     let gatekeeper = place.gatekeeper()?;
@@ -80,8 +86,7 @@ async fn start(args: &ChatArgs) -> Result<Chat, Failure> {
     if args.post_quantum {
         suites = suites.with(Pqxdh::new());
     }
-    let name: String = args.who.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    let home = place.path(&format!("chat-{name}"));
+    let home = chat_home(&place, &args.who);
     std::fs::create_dir_all(&home)?;
     let store = Arc::new(SqliteStore::open(&home.join("store.db"))?);
     let mut builder =

@@ -1,10 +1,12 @@
 //! A user of the demo: a `comity chat --json` process with its own store.
 
 use crate::Failure;
+use crate::chat::chat_home;
 use crate::chat::json::{Call, What};
 use crate::place::Place;
 use serde_json::Value;
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -18,6 +20,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) struct Party {
     pub(super) name: &'static str,
     pub(super) jid: String,
+    /// Where its store is.
+    pub(super) home: PathBuf,
     child: Child,
     input: ChildStdin,
     lines: mpsc::Receiver<Value>,
@@ -36,6 +40,7 @@ impl Party {
         place: &Place,
         alarm: watch::Receiver<Option<String>>,
     ) -> Result<Self, Failure> {
+        let home = chat_home(place, who);
         let log = std::fs::File::create(place.path(&format!("{name}.log")))?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["chat", "--json", "--as", who, "--name", name, "--dir"]).arg(place.path(""));
@@ -57,7 +62,7 @@ impl Party {
                 }
             }
         });
-        Ok(Self { name, jid: String::new(), child, input, lines, kept: VecDeque::new(), calls: 0, alarm })
+        Ok(Self { name, jid: String::new(), home, child, input, lines, kept: VecDeque::new(), calls: 0, alarm })
     }
 
     pub(super) fn pid(&self) -> Option<u32> {

@@ -7,6 +7,8 @@ use crate::Failure;
 use crate::chat::json::What;
 use crate::place::{INTEGRATOR, Partner, Place};
 use crate::servers::{Ports, Server, gatekeeper_of, partner_users, write_partner_config, write_sandbox_config};
+use comity_client::SqliteStore;
+use comity_core::{Batch, RecordKind, Store as _};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,9 @@ const CAROL: &str = "+4915100000002";
 
 /// A transfer that moves nothing for so long has failed.
 const STALL: Duration = Duration::from_secs(30);
+
+/// More sessions than anyone in the demo has.
+const MAX_SESSIONS: usize = 16;
 
 /// A server under watch: its unexpected end is told to everyone who waits.
 struct Watched {
@@ -106,6 +111,9 @@ pub(super) async fn play(place: &Place, files: &[PathBuf], n: &mut Narrator) -> 
         send_file(&mut bob, &mut alice, file, n).await?;
     }
     be_away(&mut alice, &mut bob, n).await?;
+    n.scene("Lost sessions");
+    lose_session(&mut alice, &mut bob, n).await?;
+    lose_session(&mut bob, &mut alice, n).await?;
 
     n.scene("Post-quantum: alice and carol");
     let mut carol = Party::start("carol", CAROL, true, place, alarm.clone())?;
@@ -422,6 +430,36 @@ async fn start_anew(
     expect(after == hers && after != before, "the safety number did not follow the identity")?;
     n.step("safety_number_changed", "the safety number is another one, and both see it", json!({ "digits": after }));
     Ok(alice)
+}
+
+/// What the loser has of its sessions is deleted under its feet, as a damaged disk would; the next message is asked for
+/// again, encrypted anew, and shown once.
+async fn lose_session(loser: &mut Party, writer: &mut Party, n: &mut Narrator) -> Result<(), Failure> {
+    let store = SqliteStore::open(&loser.home.join("store.db"))?;
+    let mut batch = Batch::new();
+    for session in store.scan(RecordKind::Session, "", "", MAX_SESSIONS)? {
+        batch.delete_owned(session.key);
+    }
+    expect(!batch.is_empty(), "there was no session")?;
+    for committed in store.commit(&[batch]) {
+        committed?;
+    }
+    let text = "Can you still read this?";
+    let sent = writer.call(What::Send { to: loser.jid.clone(), text: text.into() }).await?;
+    let id = text_of(&sent, "id")?;
+    loser.event("undecryptable", |v| v["id"] == id).await?;
+    writer.event("resent", |v| v["id"] == id).await?;
+    receive(writer, loser, &sent, |v| v["text"] == text).await?;
+    n.messages += 1;
+    n.step(
+        "retry",
+        &format!(
+            "{}'s session is gone: {}'s message cannot be read, is asked for again, encrypted anew, and arrives",
+            loser.name, writer.name
+        ),
+        json!({ "id": id, "asked_by": loser.name, "resent_by": writer.name }),
+    );
+    Ok(())
 }
 
 async fn leave(alice: &mut Party, bob: &mut Party, n: &mut Narrator) -> Result<(), Failure> {
