@@ -69,7 +69,11 @@ impl ClientBuilder {
         let places = Places { chat: self.chat, gatekeeper, http: client(HTTP_TIMEOUT)?, tokens: self.tokens };
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
         let (tell, events) = mpsc::channel(EVENT_QUEUE);
-        let driver = Driver::new(Engine::new(self.config, self.suites), places, self.store, tell, me);
+        let account = match &self.config.role {
+            Role::Partner { user } => user.as_str().to_owned(),
+            Role::Native { phone_number } => phone_number.to_string(),
+        };
+        let driver = Driver::new(Engine::new(self.config, self.suites), account, places, self.store, tell, me);
         tokio::spawn(driver.run(queue));
         Ok((Client::new(commands, hosting), Events(events)))
     }

@@ -47,11 +47,14 @@ pub(crate) struct Driver {
     me: watch::Sender<Option<Jid>>,
     next_command: u64,
     clock: Clock,
+    /// Who it is, for the log.
+    account: String,
 }
 
 impl Driver {
     pub(crate) fn new(
         engine: Engine,
+        account: String,
         places: Places,
         store: Arc<dyn Store>,
         events: mpsc::Sender<Event>,
@@ -72,10 +75,12 @@ impl Driver {
             me,
             next_command: 0,
             clock: Clock::new(),
+            account,
         }
     }
 
     /// Runs until every handle is gone.
+    #[tracing::instrument(name = "client", skip_all, fields(account = %comity_core::Redacted(&self.account)))]
     pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Ask>) {
         let mut deadline = self.feed(Input::Start).await;
         loop {
