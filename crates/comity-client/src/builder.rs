@@ -2,13 +2,12 @@
 
 use crate::client::{Client, Events};
 use crate::driver::{Driver, Places};
-use crate::http::{PartnerServer, TokenSource, client};
-use crate::limits::{COMMAND_QUEUE, EVENT_QUEUE, HTTP_TIMEOUT};
+use crate::http::{Http, PartnerServer, TokenSource};
+use crate::limits::{COMMAND_QUEUE, EVENT_QUEUE};
 use crate::transfer::Hosting;
 use crate::{Config, Error, Role};
 use comity_core::Store;
 use comity_engine::Engine;
-use comity_media::transfer::{TransferConfig, Transfers};
 use comity_signal::Suites;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +24,7 @@ pub struct ClientBuilder {
     pub(crate) partner: Option<PartnerServer>,
     pub(crate) tokens: Option<Arc<dyn TokenSource>>,
     pub(crate) files: PathBuf,
+    pub(crate) http: Option<Http>,
 }
 
 impl ClientBuilder {
@@ -38,6 +38,12 @@ impl ClientBuilder {
     /// Another source of tokens than the kit's partner server.
     pub fn tokens(mut self, tokens: Arc<dyn TokenSource>) -> Self {
         self.tokens = Some(tokens);
+        self
+    }
+
+    /// HTTP connections that other accounts of this process use, too; its own if not set.
+    pub fn http(mut self, http: Http) -> Self {
+        self.http = Some(http);
         self
     }
 
@@ -58,15 +64,16 @@ impl ClientBuilder {
         }
         let (me, heard) = watch::channel(None);
         let gatekeeper = self.gatekeeper.trim_end_matches('/').to_owned();
+        let http = self.http.map_or_else(Http::new, Ok)?;
         let hosting = Hosting {
-            transfers: Transfers::new(TransferConfig::default())?,
+            transfers: http.transfers,
             gatekeeper: gatekeeper.clone(),
             partner: self.partner,
             native: matches!(self.config.role, Role::Native { .. }),
             files: self.files,
             me: heard,
         };
-        let places = Places { chat: self.chat, gatekeeper, http: client(HTTP_TIMEOUT)?, tokens: self.tokens };
+        let places = Places { chat: self.chat, gatekeeper, http: http.calls, tokens: self.tokens };
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
         let (tell, events) = mpsc::channel(EVENT_QUEUE);
         let account = match &self.config.role {

@@ -50,6 +50,7 @@ impl Client {
             partner: None,
             tokens: None,
             files: PathBuf::from("files"),
+            http: None,
         }
     }
 

@@ -4,9 +4,34 @@ use crate::Error;
 use crate::limits::{HTTP_TIMEOUT, MAX_HTTP_ANSWER};
 use bytes::Bytes;
 use comity_core::Secret;
+use comity_media::transfer::{TransferConfig, Transfers};
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
+
+/// The HTTP connections of a client. Cheap to clone: accounts of one process that share one need far less memory.
+#[derive(Clone, Debug)]
+pub struct Http {
+    pub(crate) calls: reqwest::Client,
+    pub(crate) transfers: Transfers,
+}
+
+impl Http {
+    /// Sets up the connection pools; connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::Http`] or [`Error::Media`] if the TLS back end cannot be set up.
+    pub fn new() -> Result<Self, Error> {
+        let calls = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(crate::limits::CONNECT_TIMEOUT)
+            .timeout(HTTP_TIMEOUT)
+            .build()
+            .map_err(|e| http_error("set-up", &e))?;
+        Ok(Self { calls, transfers: Transfers::new(TransferConfig::default())? })
+    }
+}
 
 /// Gives ownership tokens: how a client proves to the gatekeeper which user it is. A partner's application implements it
 /// over its own login; [`PartnerServer`] asks the partner-server kit.
@@ -28,14 +53,19 @@ impl PartnerServer {
     /// The server at `base` (`https://…`, no path), and the user's credentials there.
     ///
     /// # Errors
-    /// [`Error::Http`] if no HTTP client can be set up.
+    /// As [`Http::new`].
     pub fn new(base: &str, user: &str, secret: &str) -> Result<Self, Error> {
-        Ok(Self {
-            http: client(HTTP_TIMEOUT)?,
+        Ok(Self::with_http(base, user, secret, &Http::new()?))
+    }
+
+    /// The same over connections that are shared.
+    pub fn with_http(base: &str, user: &str, secret: &str, http: &Http) -> Self {
+        Self {
+            http: http.calls.clone(),
             base: base.trim_end_matches('/').to_owned(),
             user: user.to_owned(),
             secret: Secret::new(secret.to_owned()),
-        })
+        }
     }
 
     /// The server's address.
@@ -113,16 +143,6 @@ pub(crate) async fn enlist(http: &reqwest::Client, base: &str, form: String) -> 
         return Err(format!("status {}", response.status().as_u16()));
     }
     limited(response).await
-}
-
-pub(crate) fn client(timeout: Duration) -> Result<reqwest::Client, Error> {
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .connect_timeout(crate::limits::CONNECT_TIMEOUT)
-        .timeout(timeout)
-        .build()
-        .map_err(|e| http_error("set-up", &e))
 }
 
 async fn limited(mut response: reqwest::Response) -> Result<Bytes, String> {

@@ -23,6 +23,6 @@ pub use comity_engine::{
 };
 pub use comity_media::transfer::{Progress, Received};
 pub use error::Error;
-pub use http::{PartnerServer, TokenSource};
+pub use http::{Http, PartnerServer, TokenSource};
 pub use sqlite::SqliteStore;
 pub use transfer::{FileToSend, SentFile};

@@ -9,6 +9,7 @@
     reason = "a test"
 )]
 
+mod idle;
 mod profile;
 mod soak;
 mod world;

@@ -1,7 +1,9 @@
 //! Both servers in this process, on real sockets, and clients with stores that outlive them.
 
 use base64::Engine as _;
-use comity_client::{Client, Config, ConnectionState, Event, Events, LookUp, MessageEvent, PartnerServer, SqliteStore};
+use comity_client::{
+    Client, Config, ConnectionState, Event, Events, Http, LookUp, MessageEvent, PartnerServer, SqliteStore,
+};
 use comity_core::{IntegratorId, Jid, Profile, Store};
 use comity_gatekeeper::{Gatekeeper, Options};
 use comity_noise::TrustRoot;
@@ -41,6 +43,7 @@ pub(crate) struct World {
     root: TrustRoot,
     /// What the clients go by.
     pub(crate) profile: Profile,
+    http: Http,
     _partner: oneshot::Sender<()>,
 }
 
@@ -111,6 +114,7 @@ impl World {
             chat: format!("127.0.0.1:{chat}"),
             root: TrustRoot::WHATSAPP,
             profile: Profile::from_toml(profile).unwrap(),
+            http: Http::new().unwrap(),
             _partner: stop,
         };
         world.start_gatekeeper().await;
@@ -167,10 +171,11 @@ impl World {
     /// The partner's user on `store`, with both suites.
     pub(crate) async fn alice(&self, store: Arc<dyn Store>) -> User {
         let config = Config::partner(ALICE.parse().unwrap(), self.root).with_profile(self.profile.clone());
-        let server = PartnerServer::new(&self.partner_http, ALICE, "alice's secret, long enough").unwrap();
+        let server = PartnerServer::with_http(&self.partner_http, ALICE, "alice's secret, long enough", &self.http);
         let suites = Suites::new().with(X3dh).with(Pqxdh::new());
         let (client, events) = Client::builder(config, suites, store, &self.chat, &self.gatekeeper_http)
             .partner(server)
+            .http(self.http.clone())
             .files(self.dir.path().join("alice-files"))
             .start()
             .unwrap();
@@ -179,9 +184,17 @@ impl World {
 
     /// The native user on `store`, who speaks version 3 alone; opted in when this returns.
     pub(crate) async fn bob(&self, store: Arc<dyn Store>) -> User {
-        let config = Config::native(BOB, self.root).with_profile(self.profile.clone()).offline();
+        let bob = self.native(BOB, store).await;
+        bob.client.opt_in(vec![IntegratorId::new(1).unwrap()]).await.unwrap();
+        bob
+    }
+
+    /// A native user on `store`, up to date.
+    pub(crate) async fn native(&self, number: u64, store: Arc<dyn Store>) -> User {
+        let config = Config::native(number, self.root).with_profile(self.profile.clone()).offline();
         let (client, events) =
             Client::builder(config, Suites::new().with(X3dh), store, &self.chat, &self.gatekeeper_http)
+                .http(self.http.clone())
                 .files(self.dir.path().join("bob-files"))
                 .start()
                 .unwrap();
@@ -195,11 +208,10 @@ impl World {
         let request = http
             .post(format!("{}/admin/native", self.gatekeeper_http))
             .bearer_auth("an administrator's token, long enough")
-            .json(&serde_json::json!({ "phone_number": BOB.to_string(), "noise_key": key }));
+            .json(&serde_json::json!({ "phone_number": number.to_string(), "noise_key": key }));
         assert_eq!(request.send().await.unwrap().status().as_u16(), 200);
         bob.client.go_online().await.unwrap();
         bob.up_to_date().await;
-        bob.client.opt_in(vec![IntegratorId::new(1).unwrap()]).await.unwrap();
         bob
     }
 }
