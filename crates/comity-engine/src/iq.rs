@@ -132,11 +132,14 @@ impl Engine {
         for id in late {
             let Some(pending) = self.iqs.pending.remove(&id) else { continue };
             match pending.purpose {
-                Purpose::Bundle(lane) => self.on_bundle(&lane, Err(Error::ConnectionLost)),
                 Purpose::Command(id, _) => self.reply(id, Err(Error::TimedOut)),
                 Purpose::Rotate => self.on_rotate(Err(Error::TimedOut)),
                 Purpose::Digest => self.on_digest(Err(Error::TimedOut)),
-                // Without these a session is of no use.
+                // Without these a session is of no use; a bundle is asked for again in the next.
+                Purpose::Bundle(lane) => {
+                    self.on_bundle(&lane, Err(Error::ConnectionLost));
+                    self.hang_up(Some(Error::TimedOut));
+                }
                 Purpose::KeyCount | Purpose::KeyUpload { .. } | Purpose::Active | Purpose::KeepAlive => {
                     self.emit(Event::Warning(Error::TimedOut));
                     self.hang_up(None);

@@ -2,7 +2,8 @@
 //! lost or taken twice in this process; between processes the records' revisions see to it.
 //!
 //! A job is: load records → run → commit → effects. Whatever needs the network first (a bundle) starts over from the
-//! load, and so does a job whose commit conflicts.
+//! load, and so does a job whose commit conflicts. What encrypts keeps its order; while it waits for a bundle, the rest (what
+//! comes in, above all) passes it.
 
 use crate::engine::{Effect, Engine, Loading, Then};
 use crate::io::{Event, Query};
@@ -29,6 +30,7 @@ struct Lane {
     /// The first one is at work unless the lane is idle.
     jobs: VecDeque<Job>,
     stage: Stage,
+    fetch: Fetch,
     conflicts: u32,
 }
 
@@ -37,11 +39,20 @@ enum Stage {
     #[default]
     Idle,
     Loading,
-    /// Waiting for a bundle to come.
-    Fetching,
-    /// Waiting for a connection to fetch a bundle over.
-    Parked,
+    /// Waiting for a bundle.
+    Waiting,
     Committing,
+}
+
+/// The bundle that the lane's first encrypting job needs.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Fetch {
+    #[default]
+    None,
+    /// It is asked for.
+    Asked,
+    /// There was no connection to ask over.
+    Parked,
 }
 
 /// Something to do with a peer's records.
@@ -116,6 +127,11 @@ impl Job {
         }
     }
 
+    /// Whether it may need a bundle.
+    const fn encrypts(&self) -> bool {
+        matches!(self, Self::Send(_) | Self::Resend(_))
+    }
+
     fn take_bundle(&mut self, bundle: Fetched) {
         match self {
             Self::Send(job) => job.bundle = Some(bundle),
@@ -142,8 +158,20 @@ impl Engine {
             return self.emit(Event::Warning(Error::Full("jobs of one peer")));
         }
         lane.jobs.push_back(job);
-        if lane.stage == Stage::Idle {
-            self.lane_start(&key);
+        match lane.stage {
+            Stage::Idle => self.lane_start(&key),
+            Stage::Waiting => self.let_pass(&key),
+            _ => {}
+        }
+    }
+
+    /// While the first job waits for a bundle, the first that needs none goes before it.
+    fn let_pass(&mut self, key: &LaneKey) {
+        let Some(lane) = self.lanes.0.get_mut(key) else { return };
+        let next = lane.jobs.iter().position(|job| !job.encrypts());
+        if let Some(job) = next.and_then(|at| lane.jobs.remove(at)) {
+            lane.jobs.push_front(job);
+            self.lane_start(key);
         }
     }
 
@@ -190,8 +218,13 @@ impl Engine {
                 self.lane_done(key);
             }
             Ok(Outcome::NeedBundle(jid)) => {
-                let asked = self.fetch_bundle(key.clone(), jid);
-                self.lane_stage(key, if asked { Stage::Fetching } else { Stage::Parked });
+                let asked = self.lanes.0.get(key).is_some_and(|lane| lane.fetch == Fetch::Asked)
+                    || self.fetch_bundle(key.clone(), jid);
+                if let Some(lane) = self.lanes.0.get_mut(key) {
+                    lane.fetch = if asked { Fetch::Asked } else { Fetch::Parked };
+                }
+                self.lane_stage(key, Stage::Waiting);
+                self.let_pass(key);
             }
             Err(error) => self.lane_failed(key, error),
         }
@@ -232,25 +265,32 @@ impl Engine {
     /// A bundle came, or will not come.
     pub(crate) fn on_bundle(&mut self, key: &LaneKey, bundle: Fetched) {
         let Some(lane) = self.lanes.0.get_mut(key) else { return };
-        if lane.stage != Stage::Fetching {
+        if lane.fetch != Fetch::Asked {
             return;
         }
         if bundle == Err(Error::ConnectionLost) {
-            lane.stage = Stage::Parked;
+            lane.fetch = Fetch::Parked;
             return;
         }
-        if let Some(job) = lane.jobs.front_mut() {
+        lane.fetch = Fetch::None;
+        if let Some(job) = lane.jobs.iter_mut().find(|job| job.encrypts()) {
             job.take_bundle(bundle);
         }
-        self.lane_start(key);
+        if lane.stage == Stage::Waiting {
+            self.lane_start(key);
+        }
     }
 
     /// There is a connection again: lanes that waited for one start over.
     pub(crate) fn unpark_lanes(&mut self) {
         let parked: Vec<_> =
-            self.lanes.0.iter().filter(|(_, lane)| lane.stage == Stage::Parked).map(|(key, _)| key.clone()).collect();
+            self.lanes.0.iter().filter(|(_, lane)| lane.fetch == Fetch::Parked).map(|(key, _)| key.clone()).collect();
         for key in parked {
-            self.lane_start(&key);
+            let Some(lane) = self.lanes.0.get_mut(&key) else { continue };
+            lane.fetch = Fetch::None;
+            if lane.stage == Stage::Waiting {
+                self.lane_start(&key);
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 #[path = "../../src/alloc.rs"]
 pub mod alloc;
 mod bundle;
+mod client;
 mod damage;
 mod group;
 mod message;
@@ -19,6 +20,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// The targets.
 pub const TARGETS: &[Target] = &[
+    ("client_ops", client::ops),
     ("signal_bundle_parse", bundle::parse),
     ("signal_group_ops", group::ops),
     ("signal_message_decode_v3", message::decode_v3),
