@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 pub(crate) struct Offline {
     /// Queued stanzas that came since the last pull.
     came: u32,
-    /// Jobs that must be over before what follows, by lane: how many of it.
+    /// Jobs that must be over before what follows, by lane: how many of it, those aside that encrypt.
     awaited: BTreeMap<LaneKey, usize>,
     then: Option<Then>,
 }

@@ -40,7 +40,7 @@ impl Refill {
         records: &mut Records,
         rng: &mut dyn CryptoRng,
     ) -> Result<Outcome, comity_signal::Error> {
-        let last = Account::load(records)?.pq_last_resort();
+        let last = Account::load(records)?.pq_last_resort().filter(|_| engine.suites.post_quantum());
         let (one_time, mut batch) = Account::new_pre_keys(records, PREKEY_BATCH, rng)?;
         let mut upload = Upload { one_time, pq_one_time: Vec::new(), pq_last: None };
         if let Some(last) = last {

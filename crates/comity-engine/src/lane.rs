@@ -113,7 +113,7 @@ impl Job {
             Self::SafetyNumber(job) => job.run(engine, records),
             Self::Accept(job) => job.run(records).map_err(|e| Error::Session(e.to_string())),
             Self::Rotate(job) => job.run(engine, records, rng).map_err(|e| Error::Session(e.to_string())),
-            Self::Digest(job) => job.run(records).map_err(|e| Error::Session(e.to_string())),
+            Self::Digest(job) => job.run(engine, records).map_err(|e| Error::Session(e.to_string())),
             Self::Prune(job) => job.run(records).map_err(|e| Error::Session(e.to_string())),
         }
     }
@@ -142,10 +142,11 @@ impl Job {
 }
 
 impl Lanes {
-    /// How many jobs each lane has.
+    /// How many jobs each lane has, those aside that may have to wait for a bundle.
     pub(crate) fn queued(&self) -> BTreeMap<LaneKey, usize> {
-        let busy = self.0.iter().filter(|(_, lane)| !lane.jobs.is_empty());
-        busy.map(|(key, lane)| (key.clone(), lane.jobs.len())).collect()
+        let count = |lane: &Lane| lane.jobs.iter().filter(|job| !job.encrypts()).count();
+        let busy = self.0.iter().map(|(key, lane)| (key.clone(), count(lane)));
+        busy.filter(|(_, count)| *count > 0).collect()
     }
 }
 
@@ -233,11 +234,12 @@ impl Engine {
     /// The first job is done; on to the next.
     pub(crate) fn lane_done(&mut self, key: &LaneKey) {
         if let Some(lane) = self.lanes.0.get_mut(key) {
-            lane.jobs.pop_front();
             lane.stage = Stage::Idle;
             lane.conflicts = 0;
+            if lane.jobs.pop_front().is_some_and(|job| !job.encrypts()) {
+                self.job_over(key);
+            }
         }
-        self.job_over(key);
         self.lane_start(key);
     }
 
@@ -256,9 +258,12 @@ impl Engine {
         lane.stage = Stage::Idle;
         lane.conflicts = 0;
         if let Some(job) = lane.jobs.pop_front() {
+            let counted = !job.encrypts();
             self.apply(job.fail(error));
+            if counted {
+                self.job_over(key);
+            }
         }
-        self.job_over(key);
         self.lane_start(key);
     }
 

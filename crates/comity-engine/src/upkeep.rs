@@ -52,7 +52,7 @@ impl Digest {
         core::iter::once(account_key()).chain(self.0.ids.iter().map(|id| pre_key_key(*id))).collect()
     }
 
-    pub(crate) fn run(&self, records: &Records) -> Result<Outcome, comity_signal::Error> {
+    pub(crate) fn run(&self, engine: &Engine, records: &Records) -> Result<Outcome, comity_signal::Error> {
         let (account, theirs) = (Account::load(records)?, &self.0);
         let ours = signed_xml(account.signed_pre_key());
         let mut hash = Sha1::new();
@@ -70,15 +70,15 @@ impl Digest {
         let account_fits = theirs.registration == account.registration_id()
             && theirs.identity == *account.identity().as_bytes()
             && theirs.skey == ours
-            && theirs.pq_last == account.pq_last_resort();
+            && (!engine.suites.post_quantum() || theirs.pq_last == account.pq_last_resort());
         let keys_fit = held && <[u8; 20]>::from(hash.finalize()) == theirs.hash;
         let mut effects = Vec::new();
         if !keys_fit {
             // Whoever is given such a key cannot reach us with its first message, and will be asked to try again.
             effects.push(Effect::Emit(Event::Warning(Error::BadAnswer("key digest: pre-keys that are not ours"))));
         }
-        if !account_fits || !keys_fit {
-            effects.push(Effect::Refill);
+        if !account_fits {
+            effects.push(Effect::Refill); // one-time keys cannot be taken back
         }
         Ok(Outcome::Done(effects))
     }

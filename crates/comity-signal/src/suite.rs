@@ -281,6 +281,11 @@ impl Suites {
         self
     }
 
+    /// Whether one of them takes part in post-quantum key agreement.
+    pub fn post_quantum(&self) -> bool {
+        self.newest(true).is_some()
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
