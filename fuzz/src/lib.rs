@@ -23,6 +23,7 @@ pub const TARGETS: &[Target] = &[
     ("xmpp_xml_decode", xmpp::xml_decode),
     ("xmpp_xml_split", xmpp::xml_split),
     ("media_format1_decrypt", media::format1_decrypt),
+    ("media_format2_decrypt_stream", media::format2_decrypt_stream),
     ("noise_cert_parse", noise::cert_parse),
     ("noise_frame_decode", noise::frame_decode),
     ("noise_handshake_initiator", noise::handshake_initiator),

@@ -47,6 +47,17 @@ pub enum Error {
     /// A segment number or length that the file does not have.
     #[error("no such segment")]
     Segment,
+    /// A file of format 2 that does not begin with the format's header.
+    #[error("not the header of media format 2")]
+    Header,
+    /// A file to encrypt that is shorter or longer than was stated: it changed while it was read.
+    #[error("file has {actual} bytes, not the {stated} stated")]
+    FileLength {
+        /// Bytes stated.
+        stated: u64,
+        /// Bytes that came.
+        actual: u64,
+    },
     /// An address that is not http(s), or a direct path that leads off the media host.
     #[error("not an address on the media host")]
     Url,
@@ -109,8 +120,10 @@ impl Error {
             | Self::Io { .. }
             | Self::Cancelled => ErrorKind::Transport,
             Self::EncHash | Self::Mac | Self::Padding | Self::Hash => ErrorKind::Untrusted,
-            Self::KeyLength | Self::SidecarLength | Self::Url | Self::Response => ErrorKind::PeerMisbehaved,
-            Self::Segment => ErrorKind::ApiMisuse,
+            Self::KeyLength | Self::SidecarLength | Self::Url | Self::Response | Self::Header => {
+                ErrorKind::PeerMisbehaved
+            }
+            Self::Segment | Self::FileLength { .. } => ErrorKind::ApiMisuse,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`Encryptor`] and [`Decryptor`] take a file of any size chunk by chunk, in constant memory, and do no I/O. What a
 //! decryptor gives before [`Decryptor::finish`] is [`Unverified`]: write it to a temporary file and give that its name
-//! only once there is a [`Verified`].
+//! only once there is a [`Verified`]. That is WhatsApp's format; [`format2`] is the other one.
 //!
 //! ```
 //! # use comity_media::{Encryptor, Decryptor, Expected, Limits, MediaKey, MediaKind, Unverified};
@@ -27,6 +27,7 @@
 mod decrypt;
 mod encrypt;
 mod error;
+pub mod format2;
 mod key;
 mod kind;
 pub mod limits;

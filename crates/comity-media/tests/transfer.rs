@@ -190,6 +190,74 @@ async fn what_goes_wrong_is_typed_and_leaves_nothing() {
     }
 }
 
+/// Serves whatever stands in the cell, one answer a connection.
+async fn serve_cell() -> (String, Arc<std::sync::Mutex<Vec<u8>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let cell = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let served = Arc::clone(&cell);
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let _ = read_request(&mut socket).await;
+            let body: Vec<u8> = served.lock().unwrap().clone();
+            let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+            let _ = socket.write_all(&[head.as_bytes(), &body].concat()).await; // the client may have heard enough
+        }
+    });
+    (base, cell)
+}
+
+/// Format 1: whatever is done to a file at a segment's edge, nothing of it gets a name.
+#[tokio::test]
+async fn damage_at_every_edge_leaves_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, file) = encrypted(dir.path(), 150_000).await;
+    let stored = std::fs::read(file.path()).unwrap();
+    let (base, cell) = serve_cell().await;
+    let transfers = transfers();
+    let mut tried = 0;
+    let segment = 65_536;
+    let mut damaged = Vec::new();
+    for edge in [0, segment, 2 * segment, stored.len()] {
+        for at in (-16isize..=16).filter_map(|distance| edge.checked_add_signed(distance)) {
+            if at < stored.len() {
+                damaged.push(stored[..at].to_vec());
+                damaged.push([&stored[..at], &stored[at + 1..]].concat());
+                let mut flipped = stored.clone();
+                flipped[at] ^= 0x40;
+                damaged.push(flipped);
+            }
+            if at <= stored.len() {
+                damaged.push([&stored[..at], b"x", &stored[at..]].concat());
+            }
+        }
+    }
+    damaged.extend((1..=16).map(|more| [&stored[..], &vec![0; more]].concat()));
+    let (a, rest) = stored.split_at(segment);
+    let (b, c) = rest.split_at(segment);
+    damaged.extend([
+        [b, a, c].concat(),
+        [a, c].concat(),
+        [a, a, b, c].concat(),
+        [c, b, a].concat(),
+        [a, a, c].concat(),
+    ]);
+    for body in damaged {
+        *cell.lock().unwrap() = body;
+        let outcome = transfers.download(download(&base, dir.path(), &file), &Progress::none()).await;
+        assert!(
+            matches!(outcome, Err(Error::EncHash | Error::Truncated { .. } | Error::Overlong { .. })),
+            "{tried}: {outcome:?}"
+        );
+        nothing_left(dir.path());
+        tried += 1;
+    }
+    assert!(tried > 400, "{tried}");
+    *cell.lock().unwrap() = stored;
+    transfers.download(download(&base, dir.path(), &file), &Progress::none()).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_dropped_download_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
