@@ -3,7 +3,7 @@
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a program that is run by foreign peers")]
 
 use bytes::BytesMut;
-use comity_media::{Decryptor, Encryptor, Expected, Limits, MediaKey, MediaKind, SegmentReader, Unverified};
+use comity_media::{Decryptor, Encryptor, Expected, Limits, MediaKey, MediaKind, SegmentReader, Unverified, format2};
 use serde_json::{Value, json};
 use std::error::Error;
 use std::io::{Read, Write};
@@ -58,6 +58,40 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let mut rest = input.get(usize::try_from(range.start)?..).ok_or("short file")?;
                 rest.by_ref().take(range.end - range.start).read_to_end(&mut bytes)?;
                 parts.push(reader.open(n, &bytes)?);
+            }
+            parts.iter().rev().try_for_each(|part| output.write_all(part))?;
+            json!({"segments": reader.segments()})
+        }
+        "encrypt2" => {
+            let (limits, mut rng) = (Limits::default(), rand_core::UnwrapErr(getrandom::SysRng));
+            let mut encryptor = format2::Encryptor::new(kind, &key, input.len() as u64, &limits, &mut rng)?;
+            let mut sealed = BytesMut::new();
+            for chunk in input.chunks(CHUNK_LEN) {
+                encryptor.update(chunk, &mut sealed)?;
+            }
+            let encrypted = encryptor.finish(&mut sealed)?;
+            output.write_all(&sealed)?;
+            json!({"encrypted_length": encrypted.encrypted_length})
+        }
+        "decrypt2" => {
+            let expected = format2::Expected::of_length(number("file_length")?);
+            let mut decryptor = format2::Decryptor::new(kind, &key, expected, &Limits::default())?;
+            let mut plain = BytesMut::new();
+            let done = input.chunks(CHUNK_LEN).try_for_each(|chunk| decryptor.update(chunk, &mut plain));
+            output.write_all(&plain)?;
+            match done.and_then(|()| decryptor.finish()) {
+                Ok(_) => json!({"ok": true}),
+                Err(error) => json!({"error": error.to_string()}),
+            }
+        }
+        "segments2" => {
+            let header = input.first_chunk().ok_or("short file")?;
+            let reader = format2::SegmentReader::new(kind, &key, header, number("file_length")?, &Limits::default())?;
+            let mut parts = Vec::new();
+            for n in (0..reader.segments()).rev() {
+                let range = reader.encrypted_range(n)?;
+                let range = usize::try_from(range.start)?..usize::try_from(range.end)?;
+                parts.push(reader.open(n, input.get(range).ok_or("short file")?)?);
             }
             parts.iter().rev().try_for_each(|part| output.write_all(part))?;
             json!({"segments": reader.segments()})

@@ -101,15 +101,22 @@ pub(crate) const AREAS: &[Area] = &[
         name: "media",
         examples: &[("comity-media", "media_peer")],
         packages: &[],
-        drivers: &[Driver {
-            program: Program::Node("baileys.mjs"),
-            args: &[],
-            provides: &[
-                ("baileys", "format1-ours-to-them"),
-                ("baileys", "format1-theirs-to-us"),
-                ("baileys", "range-and-sidecar"),
-            ],
-        }],
+        drivers: &[
+            Driver {
+                program: Program::Node("baileys.mjs"),
+                args: &[],
+                provides: &[
+                    ("baileys", "format1-ours-to-them"),
+                    ("baileys", "format1-theirs-to-us"),
+                    ("baileys", "range-and-sidecar"),
+                ],
+            },
+            Driver {
+                program: Program::Python("tink_py.py"),
+                args: &[],
+                provides: &[("tink-py", "format2-ours-to-them"), ("tink-py", "format2-theirs-to-us")],
+            },
+        ],
     },
     Area {
         name: "identity",
