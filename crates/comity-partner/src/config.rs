@@ -2,7 +2,8 @@
 
 use crate::limits::{
     DEFAULT_MAX_DOWNLOADS, DEFAULT_MAX_MEDIA_LEN, DEFAULT_MAX_MEDIA_TOTAL, DEFAULT_MAX_UPLOADS,
-    DEFAULT_MEDIA_RETENTION_DAYS, DEFAULT_ROTATE_KEYS_DAYS, DEFAULT_USER_MAX_BYTES, DEFAULT_USER_MAX_FILES,
+    DEFAULT_MEDIA_RETENTION_DAYS, DEFAULT_ROTATE_KEYS_DAYS, DEFAULT_UPLOAD_EXPIRY_HOURS, DEFAULT_USER_MAX_BYTES,
+    DEFAULT_USER_MAX_FILES,
 };
 use crate::outgoing::configured_url;
 use crate::webpush::check_subject;
@@ -47,6 +48,8 @@ pub struct Config {
     pub max_media_total: u64,
     /// Days a media file is kept.
     pub media_retention_days: u32,
+    /// Hours after which an upload in parts that is not whole is given up.
+    pub upload_expiry_hours: u32,
     /// Uploads at once.
     pub max_uploads: usize,
     /// Downloads at once.
@@ -134,6 +137,7 @@ impl Default for Config {
             max_media_len: DEFAULT_MAX_MEDIA_LEN,
             max_media_total: DEFAULT_MAX_MEDIA_TOTAL,
             media_retention_days: DEFAULT_MEDIA_RETENTION_DAYS,
+            upload_expiry_hours: DEFAULT_UPLOAD_EXPIRY_HOURS,
             max_uploads: DEFAULT_MAX_UPLOADS,
             max_downloads: DEFAULT_MAX_DOWNLOADS,
             user_max_media_files: DEFAULT_USER_MAX_FILES,
@@ -177,7 +181,8 @@ impl Config {
         configured_url("gatekeeper_jwks_url", &self.gatekeeper_jwks_url, self.sandbox, false)?;
         let counts = [self.max_uploads, self.max_downloads, self.max_connections];
         let sizes = [self.max_media_len, self.user_max_media_files, self.user_max_media_bytes];
-        if counts.contains(&0) || sizes.contains(&0) || self.media_retention_days == 0 {
+        if counts.contains(&0) || sizes.contains(&0) || self.media_retention_days == 0 || self.upload_expiry_hours == 0
+        {
             return wrong("a limit is 0: nothing would be served");
         }
         comity_server::config::profile(&self.profile)?;

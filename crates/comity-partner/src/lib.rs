@@ -9,7 +9,7 @@
 //! | [`push_router`] | `POST /push` | the gatekeeper |
 //! | [`wake_router`] | `GET /v1/wake` | clients without a push service |
 //! | [`subscription_router`] | `PUT`, `DELETE /v1/push/subscription`, `GET /v1/push/key` | clients with Web Push |
-//! | [`media_router`] | `POST /v1/media`, `GET /media/{storage_reference}` | clients, the gatekeeper |
+//! | [`media_router`] | `POST /v1/media`, tus at `/v1/uploads`, `GET /media/{storage_reference}` | clients, the gatekeeper |
 //! | [`openapi_router`] | `GET /openapi.json` | developers |
 //!
 //! | the partner plugs in | ready ones |
@@ -38,6 +38,7 @@ mod metrics;
 mod oidc;
 mod openapi;
 mod outgoing;
+mod partial;
 mod push;
 mod range;
 mod server;
@@ -48,6 +49,7 @@ mod store;
 mod subscription;
 mod throttle;
 mod token;
+mod tus;
 mod wake;
 mod webpush;
 
@@ -68,7 +70,9 @@ pub use push::{PushSink, Pushed, push_router};
 pub use server::{Server, open_store};
 pub use sidecar::{SidecarAuth, Webhook};
 pub use signature::WebhookKey;
-pub use storage::{Delivery, PartnerStore, SecretName, SqliteStore, StoreResult, Subscription, UserQuota, Versioned};
+pub use storage::{
+    Delivery, PartnerStore, SecretName, SqliteStore, StoreResult, StoredUpload, Subscription, UserQuota, Versioned,
+};
 pub use store::{MediaLimits, MediaStore, StorageReference};
 pub use subscription::subscription_router;
 pub use throttle::{Throttled, Tries};

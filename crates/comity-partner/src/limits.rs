@@ -148,3 +148,15 @@ pub const DEFAULT_USER_MAX_FILES: u64 = 10_000;
 
 /// Default size of all media files of one user together: 4 GiB.
 pub const DEFAULT_USER_MAX_BYTES: u64 = 4 << 30;
+
+/// Most files that come in parts at once, of all users.
+pub const MAX_OPEN_UPLOADS: u64 = 100_000;
+
+/// Default time after which a file that comes in parts, and is not whole, is given up.
+pub const DEFAULT_UPLOAD_EXPIRY_HOURS: u32 = 24;
+
+/// Bytes of a file that comes in parts after which it is made durable, so that a crash costs no more.
+pub const UPLOAD_CHECKPOINT: u64 = 8 << 20;
+
+/// How long a request for a file that comes in parts waits for the one before it to save what it has.
+pub const UPLOAD_TAKE_OVER: Duration = Duration::from_secs(10);

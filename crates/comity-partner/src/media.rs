@@ -7,7 +7,7 @@ use crate::metrics::MEDIA_BYTES;
 use crate::storage::{PartnerStore, UserQuota};
 use crate::store::{MediaStore, StorageReference, StoreError};
 use crate::subscription::store_failed;
-use crate::{Problem, clock, openapi, range};
+use crate::{Problem, clock, openapi, range, tus};
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{Path, Request, State};
@@ -29,17 +29,21 @@ use tokio_util::io::ReaderStream;
 /// `{"storage_reference":"…"}`) and `GET /media/{storage_reference}` (for the gatekeeper; open to all who know the
 /// reference if `gatekeeper` is `None`).
 ///
-/// With `quota`, what each user has on the host is counted and limited.
+/// With `quota`, what each user has on the host is counted and limited, and files may come in parts: tus 1.0.0 at
+/// `/v1/uploads` (see [`MediaStore::take_up_uploads`]).
 pub fn media_router(
     store: Arc<MediaStore>,
     users: Arc<dyn Authenticator>,
     gatekeeper: Option<Gatekeeper>,
     quota: Option<MediaQuota>,
 ) -> Router {
+    let state = MediaState { store, users, gatekeeper, quota };
+    let resumable = state.quota.clone().map(|quota| tus::router(state.clone(), quota));
     Router::new()
         .route("/v1/media", post(upload))
         .route("/media/{storage_reference}", get(download))
-        .with_state(MediaState { store, users, gatekeeper, quota })
+        .with_state(state)
+        .merge(resumable.unwrap_or_default())
 }
 
 /// Counts what each user has on the media host.
@@ -104,18 +108,18 @@ impl Drop for Reserved {
 
 #[derive(Clone)]
 pub(crate) struct MediaState {
-    store: Arc<MediaStore>,
-    users: Arc<dyn Authenticator>,
+    pub(crate) store: Arc<MediaStore>,
+    pub(crate) users: Arc<dyn Authenticator>,
     gatekeeper: Option<Gatekeeper>,
     quota: Option<MediaQuota>,
 }
 
-fn busy() -> Problem {
+pub(crate) fn busy() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many transfers at once")
         .with_header(RETRY_AFTER, HeaderValue::from_static("2"))
 }
 
-fn failed(error: &StoreError) -> Problem {
+pub(crate) fn failed(error: &StoreError) -> Problem {
     match error {
         StoreError::Full => Problem::new(StatusCode::INSUFFICIENT_STORAGE, "the media host is full"),
         StoreError::TooLarge => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the file is larger than allowed"),
@@ -173,7 +177,7 @@ pub(crate) async fn upload(State(state): State<MediaState>, request: Request) ->
     Ok((StatusCode::CREATED, headers, body).into_response())
 }
 
-fn slow() -> Problem {
+pub(crate) fn slow() -> Problem {
     Problem::new(StatusCode::REQUEST_TIMEOUT, "the upload was too slow")
         .with_header(CONNECTION, HeaderValue::from_static("close"))
 }

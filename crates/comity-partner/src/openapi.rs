@@ -1,6 +1,6 @@
 //! The OpenAPI document, made from the handlers, at `/openapi.json`.
 
-use crate::{media, push, subscription, token, wake};
+use crate::{media, push, subscription, token, tus, wake};
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
@@ -121,7 +121,8 @@ impl Modify for Schemes {
 #[openapi(
     info(title = "comity-partner", description = "What a messenger's back end adds to interoperate: keys, ownership tokens, push, media. Ways to be woken that are not configured answer 404."),
     paths(token::jwks, token::issue, push::push, wake::wake, subscription::key, subscription::subscribe,
-        subscription::unsubscribe, media::upload, media::download),
+        subscription::unsubscribe, media::upload, media::download, tus::capabilities, tus::create, tus::status, tus::append,
+        tus::terminate),
     components(schemas(ProblemDetails)),
     modifiers(&Schemes),
     tags((name = "gatekeeper", description = "For the gatekeeper"), (name = "clients", description = "For the partner's clients")),

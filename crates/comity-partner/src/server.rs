@@ -2,8 +2,8 @@
 
 use crate::auth::{Authenticator, StaticUsers};
 use crate::gatekeeper::{Gatekeeper, GatekeeperConfig};
-use crate::limits::{MEDIA_SWEEP, WAKE_KEEP};
-use crate::storage::{PartnerStore, SqliteStore, UserQuota};
+use crate::limits::{MEDIA_SWEEP, UPLOAD_TOTAL, WAKE_KEEP};
+use crate::storage::{PartnerStore, SqliteStore, StoredUpload, UserQuota};
 use crate::store::{MediaLimits, MediaStore};
 use crate::{
     BoxFuture, Config, Error, METRICS, MediaQuota, Oidc, PushSink, Pushed, SigningKeys, Throttled, TokenKeys,
@@ -60,6 +60,7 @@ impl Server {
         let media = MediaStore::open_dir(&media_dir, media_limits(config))
             .await
             .map_err(Error::io(format!("cannot open {}", media_dir.display())))?;
+        media.take_up_uploads(&*store).await.map_err(Error::io(format!("cannot open {}", media_dir.display())))?;
         let media = Arc::new(media);
 
         let day = Duration::from_secs(24 * 3600);
@@ -225,6 +226,7 @@ fn media_limits(config: &Config) -> MediaLimits {
         max_len: config.max_media_len,
         max_total: config.max_media_total,
         retention: Duration::from_secs(u64::from(config.media_retention_days) * 24 * 3600),
+        upload_expiry: Duration::from_secs(u64::from(config.upload_expiry_hours) * 3600),
         uploads: config.max_uploads,
         downloads: config.max_downloads,
     }
@@ -243,7 +245,28 @@ async fn sweep(media: Arc<MediaStore>, store: Arc<dyn PartnerStore>, retention: 
         if let Err(error) = store.sweep(before(WAKE_KEEP), before(retention)).await {
             tracing::warn!(%error, "the store could not be swept");
         }
+        give_up(&media, &*store).await;
         tokio::time::sleep(MEDIA_SWEEP).await;
+    }
+}
+
+/// Removes files in parts whose time is over, and that of the last request for them, too.
+async fn give_up(media: &MediaStore, store: &dyn PartnerStore) {
+    let uploads = store.open_uploads().await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the store could not be swept");
+        Vec::new()
+    });
+    let now = clock::now();
+    let over = |upload: &StoredUpload| upload.until.is_some_and(|until| until.after(2 * UPLOAD_TOTAL) <= now);
+    for (reference, upload) in uploads.into_iter().filter(|(_, upload)| over(upload)) {
+        let Ok(name) = reference.parse() else { continue };
+        if let Err(error) = media.remove_part(&name, upload.len).await {
+            tracing::warn!(?error, "an upload past its time could not be removed");
+            continue;
+        }
+        if let Err(error) = store.release_media(&reference).await {
+            tracing::warn!(%error, "room on the media host was not given back");
+        }
     }
 }
 
@@ -253,4 +276,41 @@ fn readiness(
     stop: CancellationToken,
 ) -> impl Fn() -> Readiness + Clone + Send + Sync + 'static {
     move || Readiness::new(!stop.is_cancelled()).with("gatekeeper_keys", gatekeeper.has_keys())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_nobody_finishes_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::in_memory().unwrap();
+        let limits = MediaLimits { max_len: 100, max_total: 100, ..media_limits(&Config::default()) };
+        let media = Arc::new(MediaStore::open_dir(dir.path(), limits).await.unwrap());
+        let quota = UserQuota { max_files: 10, max_bytes: 100 };
+        let user: UserVisibleId = "alice@partner.test".parse().unwrap();
+        let now = clock::now();
+        for (reference, until) in [("a".repeat(22), Timestamp::from_secs(1)), ("b".repeat(22), now)] {
+            media.set_aside(50).unwrap();
+            assert!(store.begin_upload(&user, &reference, 50, quota, now, until).await.unwrap());
+            let mut part = media.part(&reference.parse().unwrap(), 0).await.unwrap();
+            part.write(b"bytes").await.unwrap();
+            part.sync().await.unwrap();
+        }
+        std::fs::write(dir.path().join("parts/unknown"), b"x").unwrap();
+        let left = || std::fs::read_dir(dir.path().join("parts")).unwrap().count();
+        assert!(media.set_aside(1).is_err());
+        give_up(&media, &store).await;
+        assert_eq!(left(), 2, "the other may still be on its way");
+        assert!(media.set_aside(50).is_ok());
+        media.give_back(50);
+        assert!(store.upload(&"a".repeat(22)).await.unwrap().is_none());
+        drop(media);
+        let media = MediaStore::open_dir(dir.path(), limits).await.unwrap();
+        media.take_up_uploads(&store).await.unwrap();
+        assert_eq!(left(), 1, "what nobody knows is gone");
+        assert!(media.set_aside(51).is_err(), "room is set aside again");
+        assert!(media.set_aside(50).is_ok());
+    }
 }

@@ -83,6 +83,8 @@ pub struct MediaLimits {
     pub max_total: u64,
     /// How long files are kept.
     pub retention: Duration,
+    /// How long a file may come in parts.
+    pub upload_expiry: Duration,
     /// Uploads at once.
     pub uploads: usize,
     /// Downloads at once.
@@ -92,23 +94,26 @@ pub struct MediaLimits {
 /// A directory of media files. One process uses it at a time.
 #[derive(Debug)]
 pub struct MediaStore {
-    files: PathBuf,
+    pub(crate) files: PathBuf,
     partial: PathBuf,
-    limits: MediaLimits,
+    /// Files that come in parts.
+    pub(crate) parts: PathBuf,
+    pub(crate) limits: MediaLimits,
     /// Bytes stored and promised to uploads under way.
-    used: AtomicU64,
+    pub(crate) used: AtomicU64,
     uploads: Arc<Semaphore>,
     downloads: Arc<Semaphore>,
 }
 
 impl MediaStore {
-    /// Opens the store in `dir`, made if missing; uploads that a crash left unfinished are removed.
+    /// Opens the store in `dir`, made if missing; uploads that a crash left unfinished are removed, but for those that
+    /// [`take_up_uploads`](Self::take_up_uploads) knows.
     ///
     /// # Errors
     /// As the file system says.
     pub async fn open_dir(dir: &Path, limits: MediaLimits) -> io::Result<Self> {
-        let (files, partial) = (dir.join("files"), dir.join("partial"));
-        for path in [&files, &partial] {
+        let [files, partial, parts] = ["files", "partial", "parts"].map(|name| dir.join(name));
+        for path in [&files, &partial, &parts] {
             fs::create_dir_all(path).await?;
         }
         let mut left = fs::read_dir(&partial).await?;
@@ -123,6 +128,7 @@ impl MediaStore {
         Ok(Self {
             files,
             partial,
+            parts,
             limits,
             used: AtomicU64::new(used),
             uploads: Arc::new(Semaphore::new(limits.uploads.min(Semaphore::MAX_PERMITS))),
@@ -196,7 +202,7 @@ impl MediaStore {
         Ok(removed)
     }
 
-    fn give_back(&self, len: u64) {
+    pub(crate) fn give_back(&self, len: u64) {
         let _previous =
             self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(used.saturating_sub(len)));
     }

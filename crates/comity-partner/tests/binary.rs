@@ -106,6 +106,69 @@ async fn large_media_in_flat_memory_and_a_graceful_end() {
     }
 }
 
+/// Whatever moment a server is killed at: the offset that the next one tells is never less than what was told before, and
+/// the file is whole in the end.
+#[cfg(unix)]
+#[tokio::test]
+async fn an_upload_survives_the_servers_death() {
+    const LEN: usize = 48 << 20;
+    const CHUNK: usize = 256 << 10;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("partner.toml");
+    std::fs::write(&path, format!("listen = '127.0.0.1:0'\nrequire_bearer = false\nsandbox = true\n{USERS}")).unwrap();
+    let start = || {
+        let mut child = command();
+        child.arg("--config").arg(&path).env("COMITY_PARTNER_DATA_DIR", dir.path().join("data"));
+        let mut child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let origin = line.strip_prefix("ready partner http=").and_then(|l| l.strip_suffix('\n')).unwrap().to_owned();
+        (Running(child), origin)
+    };
+    let http = Client::builder().no_proxy().build().unwrap();
+    let tus = |method: &str, url: String| {
+        let request = http.request(method.parse().unwrap(), url).basic_auth("alice@partner.test", Some("s3cret-value"));
+        request.header("tus-resumable", "1.0.0")
+    };
+    let number =
+        |answer: &reqwest::Response| -> usize { answer.headers()["upload-offset"].to_str().unwrap().parse().unwrap() };
+    let file: Vec<u8> = (0..LEN).map(|i| (i >> 8) as u8 ^ (i * 7 % 253) as u8).collect();
+    let (mut server, mut origin) = start();
+    let created = tus("POST", format!("{origin}/v1/uploads")).header("upload-length", LEN).send().await.unwrap();
+    let upload = created.headers()["location"].to_str().unwrap().to_owned();
+    let (mut told, mut deaths, mut dice) = (0, 0, 0x2545_f491_u32);
+    while told < LEN {
+        dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let die_after = if deaths < 8 { (dice >> 8) as usize % (16 << 20) } else { LEN };
+        let chunks: Vec<_> = file[told..].chunks(CHUNK).map(<[u8]>::to_vec).collect();
+        let pid = server.0.id();
+        let mut sent = 0;
+        let body = futures_util::stream::iter(chunks).map(move |chunk| {
+            if sent >= die_after {
+                let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+            }
+            sent += chunk.len();
+            Ok::<_, std::io::Error>(chunk)
+        });
+        let patch = tus("PATCH", format!("{origin}{upload}")).header("upload-offset", told);
+        let patch = patch.header("content-type", "application/offset+octet-stream").body(Body::wrap_stream(body));
+        match patch.send().await {
+            Ok(answer) => told = number(&answer),
+            Err(_) => {
+                deaths += 1;
+                server.0.wait().unwrap();
+                (server, origin) = start();
+                let head = tus("HEAD", format!("{origin}{upload}")).send().await.unwrap();
+                assert!(number(&head) >= told, "{} after {told}", number(&head));
+                told = number(&head);
+            }
+        }
+    }
+    assert!(deaths >= 3, "{deaths}");
+    let got = http.get(format!("{origin}{}", upload.replace("/v1/uploads/", "/media/"))).send().await.unwrap();
+    assert!(got.bytes().await.unwrap() == file);
+}
+
 fn check(text: &str) -> Output {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("partner.toml");

@@ -76,6 +76,21 @@ pub struct UserQuota {
     pub max_bytes: u64,
 }
 
+/// A user's file, whole or still coming in parts.
+#[derive(Clone, Debug)]
+pub struct StoredUpload {
+    /// Whose it is.
+    pub user: UserVisibleId,
+    /// Its length.
+    pub len: u64,
+    /// Bytes of it that are durable, and were recorded.
+    pub offset: u64,
+    /// Whether it is whole.
+    pub done: bool,
+    /// When it is given up, if it comes in parts.
+    pub until: Option<Timestamp>,
+}
+
 /// What a partner's server must remember. Every write is durable when its future resolves. A future that is dropped may
 /// still take effect.
 ///
@@ -134,6 +149,27 @@ pub trait PartnerStore: Send + Sync {
         quota: UserQuota,
         now: Timestamp,
     ) -> BoxFuture<'_, StoreResult<bool>>;
+
+    /// Sets room aside for a user's file that comes in parts, until `until` or until it is kept or released. `false`: the
+    /// quota does not allow it, or [`MAX_OPEN_UPLOADS`](crate::limits::MAX_OPEN_UPLOADS) others are coming.
+    fn begin_upload(
+        &self,
+        user: &UserVisibleId,
+        reference: &str,
+        len: u64,
+        quota: UserQuota,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<bool>>;
+
+    /// A file that comes in parts, or is whole.
+    fn upload(&self, reference: &str) -> BoxFuture<'_, StoreResult<Option<StoredUpload>>>;
+
+    /// So much of a file is durable.
+    fn advance_upload(&self, reference: &str, offset: u64) -> BoxFuture<'_, StoreResult<()>>;
+
+    /// The files that come in parts and are not whole, with their references.
+    fn open_uploads(&self) -> BoxFuture<'_, StoreResult<Vec<(String, StoredUpload)>>>;
 
     /// The file was received: its room is taken until it expires.
     fn keep_media(&self, reference: &str) -> BoxFuture<'_, StoreResult<()>>;

@@ -3,9 +3,9 @@
 //! One thread with one connection runs everything in the order it was asked for. What waits is committed together: the
 //! answers leave after the disk has it.
 
-use super::{Delivery, PartnerStore, SecretName, StoreResult, Subscription, UserQuota, Versioned};
+use super::{Delivery, PartnerStore, SecretName, StoreResult, StoredUpload, Subscription, UserQuota, Versioned};
 use crate::BoxFuture;
-use crate::limits::{MAX_GROUP_COMMIT, MAX_PENDING_WAKES, MAX_SUBSCRIPTIONS, STORE_QUEUE};
+use crate::limits::{MAX_GROUP_COMMIT, MAX_OPEN_UPLOADS, MAX_PENDING_WAKES, MAX_SUBSCRIPTIONS, STORE_QUEUE};
 use comity_core::{Secret, StoreError, Timestamp, UserVisibleId};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::path::Path;
@@ -53,8 +53,15 @@ CREATE TRIGGER subscription_out AFTER DELETE ON subscription
     BEGIN UPDATE counter SET n = n - 1 WHERE name = 'subscription'; END;
 ";
 
+// done 2: a file that comes in parts, `offset` bytes so far, given up at `until`.
+const V2: &str = "
+ALTER TABLE media ADD COLUMN offset INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE media ADD COLUMN until INTEGER;
+CREATE INDEX media_open ON media(reference) WHERE done = 2;
+";
+
 /// One entry per version, applied in order, each in one transaction.
-const MIGRATIONS: &[&str] = &[V1];
+const MIGRATIONS: &[&str] = &[V1, V2];
 
 fn medium(e: rusqlite::Error) -> StoreError {
     match e {
@@ -211,6 +218,22 @@ fn full(db: &Connection, table: &str, max: u64) -> rusqlite::Result<bool> {
     db.prepare_cached("SELECT n >= ?2 FROM counter WHERE name = ?1")?.query_row(params![table, max], |row| row.get(0))
 }
 
+/// Whether a user may have another file of that length.
+fn has_room(db: &Connection, user: &str, len: u64, quota: UserQuota) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*), coalesce(sum(len), 0) FROM media WHERE user = ?1";
+    let (files, bytes): (u64, u64) = db.prepare_cached(sql)?.query_row([user], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(files < quota.max_files && bytes.saturating_add(len) <= quota.max_bytes)
+}
+
+const UPLOAD: &str = "reference, user, len, CASE done WHEN 1 THEN len ELSE offset END, done = 1, until";
+
+fn stored_upload(row: &rusqlite::Row<'_>) -> rusqlite::Result<(String, StoreResult<StoredUpload>)> {
+    let (len, offset, done) = (row.get(2)?, row.get(3)?, row.get(4)?);
+    let until = row.get::<_, Option<u64>>(5)?.map(Timestamp::from_millis);
+    let user = row.get::<_, String>(1)?.parse().map_err(|_| StoreError::Corrupt("a user's id".into()));
+    Ok((row.get(0)?, user.map(|user| StoredUpload { user, len, offset, done, until })))
+}
+
 fn known(db: &Connection, sql: &str, user: &str) -> rusqlite::Result<bool> {
     db.prepare_cached(sql)?.exists([user])
 }
@@ -364,10 +387,7 @@ impl PartnerStore for SqliteStore {
     ) -> BoxFuture<'_, StoreResult<bool>> {
         let (user, reference) = (user.as_str().to_owned(), reference.to_owned());
         self.with(move |db| {
-            let sql = "SELECT count(*), coalesce(sum(len), 0) FROM media WHERE user = ?1";
-            let (files, bytes): (u64, u64) =
-                db.prepare_cached(sql)?.query_row([&user], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            if files >= quota.max_files || bytes.saturating_add(len) > quota.max_bytes {
+            if !has_room(db, &user, len, quota)? {
                 return Ok(Ok(false));
             }
             let sql = "INSERT INTO media (reference, user, len, at) VALUES (?1, ?2, ?3, ?4)";
@@ -375,9 +395,59 @@ impl PartnerStore for SqliteStore {
         })
     }
 
+    fn begin_upload(
+        &self,
+        user: &UserVisibleId,
+        reference: &str,
+        len: u64,
+        quota: UserQuota,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<bool>> {
+        let (user, reference) = (user.as_str().to_owned(), reference.to_owned());
+        self.with(move |db| {
+            let open: u64 =
+                db.prepare_cached("SELECT count(*) FROM media WHERE done = 2")?.query_row([], |row| row.get(0))?;
+            if open >= MAX_OPEN_UPLOADS || !has_room(db, &user, len, quota)? {
+                return Ok(Ok(false));
+            }
+            let sql = "INSERT INTO media (reference, user, len, at, until, done) VALUES (?1, ?2, ?3, ?4, ?5, 2)";
+            execute(db, sql, params![reference, user, len, ms(now), ms(until)]).map(|_| Ok(true))
+        })
+    }
+
+    fn upload(&self, reference: &str) -> BoxFuture<'_, StoreResult<Option<StoredUpload>>> {
+        let reference = reference.to_owned();
+        self.with(move |db| {
+            let sql = format!("SELECT {UPLOAD} FROM media WHERE reference = ?1 AND done > 0");
+            let found = db.prepare_cached(&sql)?.query_row([reference], stored_upload).optional()?;
+            Ok(found.map(|(_, upload)| upload).transpose())
+        })
+    }
+
+    fn advance_upload(&self, reference: &str, offset: u64) -> BoxFuture<'_, StoreResult<()>> {
+        let reference = reference.to_owned();
+        self.with(move |db| {
+            let sql = "UPDATE media SET offset = ?2 WHERE reference = ?1 AND done = 2 AND offset < ?2";
+            execute(db, sql, params![reference, offset]).map(|_| Ok(()))
+        })
+    }
+
+    fn open_uploads(&self) -> BoxFuture<'_, StoreResult<Vec<(String, StoredUpload)>>> {
+        self.with(|db| {
+            let mut statement = db.prepare_cached(&format!("SELECT {UPLOAD} FROM media WHERE done = 2"))?;
+            let rows = statement.query_map([], stored_upload)?;
+            let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+            Ok(rows.into_iter().map(|(reference, upload)| Ok((reference, upload?))).collect())
+        })
+    }
+
     fn keep_media(&self, reference: &str) -> BoxFuture<'_, StoreResult<()>> {
         let reference = reference.to_owned();
-        self.with(move |db| execute(db, "UPDATE media SET done = 1 WHERE reference = ?1", [reference]).map(|_| Ok(())))
+        self.with(move |db| {
+            execute(db, "UPDATE media SET done = 1, offset = len, until = NULL WHERE reference = ?1", [reference])
+                .map(|_| Ok(()))
+        })
     }
 
     fn release_media(&self, reference: &str) -> BoxFuture<'_, StoreResult<()>> {
@@ -472,6 +542,33 @@ mod tests {
         assert!(reserve("d", 40).await);
         store.release_media("a").await.unwrap();
         assert!(reserve("e", 60).await);
+    }
+
+    #[tokio::test]
+    async fn a_file_in_parts_is_remembered_and_never_shrinks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let store = SqliteStore::open(&path).unwrap();
+        let quota = UserQuota { max_files: 2, max_bytes: 100 };
+        let until = NOW.after(core::time::Duration::from_secs(60));
+        assert!(store.begin_upload(&user(1), "a", 60, quota, NOW, until).await.unwrap());
+        assert!(!store.begin_upload(&user(1), "b", 41, quota, NOW, until).await.unwrap(), "room is set aside");
+        store.advance_upload("a", 30).await.unwrap();
+        store.advance_upload("a", 20).await.unwrap();
+        drop(store);
+        let store = SqliteStore::open(&path).unwrap();
+        store.forget_unfinished().await.unwrap();
+        let open = store.open_uploads().await.unwrap();
+        assert_eq!(open.len(), 1);
+        let upload = store.upload("a").await.unwrap().unwrap();
+        assert_eq!((upload.user, upload.len, upload.offset, upload.done), (user(1), 60, 30, false));
+        assert_eq!(upload.until, Some(until));
+        store.keep_media("a").await.unwrap();
+        assert!(store.open_uploads().await.unwrap().is_empty());
+        let whole = store.upload("a").await.unwrap().unwrap();
+        assert_eq!((whole.offset, whole.done, whole.until), (60, true, None));
+        store.release_media("a").await.unwrap();
+        assert!(store.upload("a").await.unwrap().is_none());
     }
 
     #[test]

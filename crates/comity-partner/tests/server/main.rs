@@ -15,5 +15,6 @@ mod oidc;
 mod openapi;
 mod operations;
 mod sidecar;
+mod tus;
 mod webpush;
 mod world;

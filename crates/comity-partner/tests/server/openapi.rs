@@ -87,6 +87,9 @@ async fn every_answer_is_in_the_document() {
         for (path, operations) in document["paths"].as_object().unwrap() {
             for (method, operation) in operations.as_object().unwrap() {
                 let name = match dice.roll(4) {
+                    0 if path.starts_with("/v1/uploads/") => {
+                        partner.begin(100_000).await["/v1/uploads/".len()..].to_owned()
+                    }
                     0 => reference.clone(),
                     1 => "%00".repeat(dice.roll(50) + 1),
                     2 => "..%2f".repeat(dice.roll(5) + 1),
@@ -110,7 +113,20 @@ async fn every_answer_is_in_the_document() {
                 };
                 let types =
                     ["application/json", "application/json", "application/json; charset=utf-8", "text/plain", ""];
-                request = request.header("content-type", *dice.pick(&types));
+                let content_type = if method == "patch" && dice.roll(8) > 0 {
+                    "application/offset+octet-stream"
+                } else {
+                    *dice.pick(&types)
+                };
+                request = request.header("content-type", content_type);
+                if path.starts_with("/v1/uploads") {
+                    let numbers = ["0", "0", "5", "-1", ""];
+                    request = request.header("upload-length", *dice.pick(&numbers));
+                    request = request.header("upload-offset", *dice.pick(&numbers));
+                    if dice.roll(8) > 0 {
+                        request = request.header("tus-resumable", "1.0.0");
+                    }
+                }
                 if dice.roll(3) == 0 {
                     request =
                         request.header("range", *dice.pick(&["bytes=0-1", "bytes=999-", "bytes=-0", "x", "bytes=5-1"]));
@@ -132,7 +148,7 @@ async fn every_answer_is_in_the_document() {
                         "{method} {path} {status}: {content_type}"
                     );
                 }
-                if status >= 400 {
+                if status >= 400 && method != "head" {
                     assert_eq!(content_type.as_deref(), Some("application/problem+json"), "{method} {path} {status}");
                     assert_eq!(answer.json::<Value>().await.unwrap()["status"], status);
                 }
