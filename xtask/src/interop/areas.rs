@@ -25,6 +25,8 @@ pub(crate) struct Area {
     pub(crate) name: &'static str,
     /// `(package, example)`: our side, built with all features. `COMITY_EXAMPLE` tells drivers where it is.
     pub(crate) examples: &'static [(&'static str, &'static str)],
+    /// Packages whose binary, of the same name, drivers start. `COMITY_PARTNER` tells where comity-partner's is.
+    pub(crate) binaries: &'static [&'static str],
     /// Under `packages/`: a folder's name, and the npm packages and versions in it.
     pub(crate) packages: &'static [(&'static str, &'static [(&'static str, &'static str)])],
     pub(crate) drivers: &'static [Driver],
@@ -37,6 +39,7 @@ pub(crate) const AREAS: &[Area] = &[
     Area {
         name: "noise",
         examples: &[("comity-noise", "noise_peer")],
+        binaries: &[],
         packages: &[],
         drivers: &[
             Driver {
@@ -58,6 +61,7 @@ pub(crate) const AREAS: &[Area] = &[
     Area {
         name: "xmpp",
         examples: &[("comity-xmpp", "xmpp_peer")],
+        binaries: &[],
         packages: &[],
         drivers: &[Driver {
             program: Program::Node("baileys.mjs"),
@@ -68,6 +72,7 @@ pub(crate) const AREAS: &[Area] = &[
     Area {
         name: "signal",
         examples: &[("comity-signal-pqxdh", "signal_interop")],
+        binaries: &[],
         packages: &[
             ("official-0.103.0", &[(OFFICIAL, "0.103.0")]),
             ("official-0.92.0", &[(OFFICIAL, "0.92.2")]),
@@ -100,6 +105,7 @@ pub(crate) const AREAS: &[Area] = &[
     Area {
         name: "media",
         examples: &[("comity-media", "media_peer")],
+        binaries: &["comity-partner"],
         packages: &[],
         drivers: &[
             Driver {
@@ -116,11 +122,14 @@ pub(crate) const AREAS: &[Area] = &[
                 args: &[],
                 provides: &[("tink-py", "format2-ours-to-them"), ("tink-py", "format2-theirs-to-us")],
             },
+            Driver { program: Program::Node("tus-js.mjs"), args: &[], provides: &[("tus-js-client", "upload-resume")] },
+            Driver { program: Program::Python("tus_py.py"), args: &[], provides: &[("tuspy", "upload-resume")] },
         ],
     },
     Area {
         name: "identity",
         examples: &[("comity-identity", "identity_interop")],
+        binaries: &[],
         packages: &[],
         drivers: &[
             Driver {
@@ -135,5 +144,5 @@ pub(crate) const AREAS: &[Area] = &[
             },
         ],
     },
-    Area { name: "native", examples: &[], packages: &[], drivers: &[] },
+    Area { name: "native", examples: &[], binaries: &[], packages: &[], drivers: &[] },
 ];
