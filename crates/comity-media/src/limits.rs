@@ -37,3 +37,6 @@ pub const MAX_FILE_NAME_LEN: usize = 180;
 
 /// Most numbered variants of a name tried before giving up: `a (1).pdf` to `a (9999).pdf`.
 pub const MAX_NAME_VARIANTS: u32 = 9_999;
+
+/// Longest wait before a transfer that broke off is tried again.
+pub const MAX_RETRY_WAIT: core::time::Duration = core::time::Duration::from_secs(30);

@@ -90,8 +90,9 @@ impl Transfers {
             _ => {}
         }
 
-        let (chunks, queue) = mpsc::channel(QUEUE_LEN);
-        let worker = tokio::task::spawn_blocking(move || write(decryptor, queue, &dir, &name_hint));
+        let (chunks, mut queue) = mpsc::channel(QUEUE_LEN);
+        let next = move || Ok(queue.blocking_recv());
+        let worker = tokio::task::spawn_blocking(move || write(decryptor, &dir, &name_hint, next));
         let feed = async {
             let mut done = 0;
             loop {
@@ -115,11 +116,12 @@ impl Transfers {
     }
 }
 
-fn write(
+/// Decrypts what `next` gives into a file with a name of its own, once it is verified.
+pub(super) fn write(
     mut decryptor: Decryptor,
-    mut queue: mpsc::Receiver<Bytes>,
     dir: &Path,
     name_hint: &str,
+    mut next: impl FnMut() -> Result<Option<Bytes>, Error>,
 ) -> Result<Received, Error> {
     let mut temp = incoming(dir)?;
     let mut head = Vec::with_capacity(SNIFF_LEN);
@@ -132,7 +134,7 @@ fn write(
         plain.clear();
         Ok::<_, Error>(())
     };
-    while let Some(chunk) = queue.blocking_recv() {
+    while let Some(chunk) = next()? {
         decryptor.update(&chunk, &mut plain)?;
         if plain.len() >= CHUNK_LEN {
             flush(&mut plain, &mut head, &mut temp)?;

@@ -8,13 +8,17 @@
 mod download;
 mod file;
 mod names;
+mod resume_download;
+mod resume_upload;
 mod upload;
 
 pub use download::{Download, Received, resolve};
 pub use file::{EncryptedFile, encrypt_file};
 pub use names::safe_file_name;
+pub use resume_upload::UploadId;
 pub use upload::{NativeHost, PartnerHost, Uploaded, Uploader, direct_path};
 
+use crate::limits::MAX_RETRY_WAIT;
 use crate::{Error, Limits};
 use core::future::Future;
 use core::pin::pin;
@@ -35,6 +39,12 @@ pub struct TransferConfig {
     pub idle_timeout: Duration,
     /// Longest time to connect, TLS included. Default 10 s.
     pub connect_timeout: Duration,
+    /// How often a transfer that can go on where it broke off is tried again without a byte of progress. Default 5.
+    pub retries: u32,
+    /// First wait before it is tried again; each next one is twice as long, up to [`MAX_RETRY_WAIT`]. Default 500 ms.
+    ///
+    /// [`MAX_RETRY_WAIT`]: crate::limits::MAX_RETRY_WAIT
+    pub retry_wait: Duration,
 }
 
 impl Default for TransferConfig {
@@ -43,6 +53,8 @@ impl Default for TransferConfig {
             limits: Limits::default(),
             idle_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
+            retries: 5,
+            retry_wait: Duration::from_millis(500),
         }
     }
 }
@@ -52,6 +64,13 @@ impl TransferConfig {
     #[must_use]
     pub const fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// With another number of retries.
+    #[must_use]
+    pub const fn with_retries(mut self, retries: u32) -> Self {
+        self.retries = retries;
         self
     }
 
@@ -130,6 +149,22 @@ async fn watched<F: Future>(idle: Duration, moved: &AtomicU64, work: F) -> Resul
         }
         before = now;
     }
+}
+
+/// After a failure: waits and lets the caller try again, or gives the error back.
+async fn again(config: &TransferConfig, error: Error, failures: &mut u32) -> Result<(), Error> {
+    let passing = match error {
+        Error::Connect | Error::Interrupted | Error::Stalled => true,
+        Error::Status { status } => matches!(status, 408 | 409 | 423 | 429 | 500 | 502..=504),
+        _ => false,
+    };
+    if !passing || *failures >= config.retries {
+        return Err(error);
+    }
+    let wait = config.retry_wait.saturating_mul(1 << (*failures).min(16));
+    *failures += 1;
+    tokio::time::sleep(wait.min(MAX_RETRY_WAIT)).await;
+    Ok(())
 }
 
 fn io(what: &'static str) -> impl Fn(std::io::Error) -> Error {

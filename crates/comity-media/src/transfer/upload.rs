@@ -13,6 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::AsyncReadExt;
 
+/// Encrypted files of so many bytes are uploaded in a way that can go on where it broke off.
+const RESUMABLE_FROM: u64 = 4 << 20;
+
 /// Where an uploaded file is to be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -25,7 +28,7 @@ pub struct Uploaded {
 
 /// A place that takes encrypted files.
 pub trait Uploader: Send + Sync {
-    /// Uploads `file`; `progress` counts encrypted bytes. Cancelling is safe: the host keeps nothing half.
+    /// Uploads `file`; `progress` counts encrypted bytes. Cancelling is safe: the host keeps nothing half, or not for long.
     fn upload(&self, file: &EncryptedFile, progress: &Progress)
     -> impl Future<Output = Result<Uploaded, Error>> + Send;
 }
@@ -35,14 +38,16 @@ pub fn direct_path(integrator: IntegratorId, storage_reference: &str) -> String 
     format!("/interop/whatsapp/download/{integrator}/{storage_reference}/")
 }
 
-/// The partner's own media host: `POST {base}/v1/media`.
+/// The partner's own media host: `POST {base}/v1/media`, and tus at `{base}/v1/uploads` for large files.
 #[derive(Clone, Debug)]
 pub struct PartnerHost {
-    transfers: Transfers,
+    pub(super) transfers: Transfers,
+    /// Without a slash at the end.
+    pub(super) base: String,
     endpoint: reqwest::Url,
-    integrator: IntegratorId,
-    user: String,
-    password: Secret<String>,
+    pub(super) integrator: IntegratorId,
+    pub(super) user: String,
+    pub(super) password: Secret<String>,
 }
 
 impl PartnerHost {
@@ -57,13 +62,23 @@ impl PartnerHost {
         user: String,
         password: Secret<String>,
     ) -> Result<Self, Error> {
-        let endpoint = parse_base(&format!("{}/v1/media", base.trim_end_matches('/')))?;
-        Ok(Self { transfers, endpoint, integrator, user, password })
+        let base = base.trim_end_matches('/').to_owned();
+        let endpoint = parse_base(&format!("{base}/v1/media"))?;
+        Ok(Self { transfers, base, endpoint, integrator, user, password })
     }
 }
 
 impl Uploader for PartnerHost {
     async fn upload(&self, file: &EncryptedFile, progress: &Progress) -> Result<Uploaded, Error> {
+        let length = file.encrypted().encrypted_length;
+        if length >= RESUMABLE_FROM {
+            match self.begin(length).await {
+                Ok(upload) => return self.resume(&upload, file.path(), progress).await,
+                // A host without resumable upload.
+                Err(Error::Gone { status: 404 } | Error::Status { status: 405 }) => {}
+                Err(error) => return Err(error),
+            }
+        }
         let request =
             self.transfers.http.post(self.endpoint.clone()).basic_auth(&self.user, Some(self.password.expose()));
         let answer = send(&self.transfers, request, file, progress).await?;
@@ -75,7 +90,7 @@ impl Uploader for PartnerHost {
     }
 }
 
-fn is_storage_reference(reference: &str) -> bool {
+pub(super) fn is_storage_reference(reference: &str) -> bool {
     (16..=128).contains(&reference.len())
         && reference.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
