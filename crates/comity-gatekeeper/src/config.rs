@@ -6,7 +6,7 @@ use crate::limits::{
 };
 use crate::{Error, Networks};
 use comity_core::{IntegratorId, Profile, Secret};
-use comity_server::{Tls, TlsFiles};
+use comity_server::{Tls, TlsFiles, may_be_public};
 use serde::Deserialize;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -304,6 +304,12 @@ impl Config {
                 {
                     return bad(format!(
                         "integrator {id}: `{name}` must be an https URL without query (http in a sandbox)"
+                    ));
+                }
+                let public = self.sandbox || parsed.host_str().is_some_and(may_be_public);
+                if !public || !parsed.username().is_empty() || parsed.password().is_some() {
+                    return bad(format!(
+                        "integrator {id}: `{name}` must lead to the public internet (anywhere in a sandbox), without credentials"
                     ));
                 }
             }

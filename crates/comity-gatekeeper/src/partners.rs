@@ -10,6 +10,7 @@ use comity_identity::{
     BearerIssuer, Error as TokenError, Fetch, JwksCache, KeyRing, OwnershipToken, TokenVerifier, UnverifiedToken, jkt,
     jwks_url,
 };
+use comity_server::PublicOnly;
 use futures_util::StreamExt as _;
 use reqwest::header::CACHE_CONTROL;
 use reqwest::redirect::Policy;
@@ -66,7 +67,9 @@ impl Partners {
             let stanzas = Mutex::new(Bucket::full(integrator.limits.stanzas_per_second, clock.now()));
             by_id.insert(integrator.id, Arc::new(Partner { id, config: integrator.clone(), media_slots, stanzas }));
         }
-        let http = reqwest::Client::builder()
+        let http = reqwest::Client::builder();
+        let http = if config.sandbox { http } else { http.dns_resolver(Arc::new(PublicOnly::default())) };
+        let http = http
             .redirect(Policy::none())
             .connect_timeout(PARTNER_TIMEOUT)
             .https_only(!config.sandbox)
@@ -97,7 +100,8 @@ impl Partners {
         all
     }
 
-    /// The HTTP client for calls to partners: no redirects, no proxy, https alone outside a sandbox.
+    /// The HTTP client for calls to partners: no redirects, no proxy; outside a sandbox https and
+    /// public addresses alone, whatever names resolve to when the connection is made.
     pub(crate) const fn http(&self) -> &reqwest::Client {
         &self.http
     }

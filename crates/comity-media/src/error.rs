@@ -58,6 +58,9 @@ pub enum Error {
         /// Bytes that came.
         actual: u64,
     },
+    /// A program that is declared as something else.
+    #[error("a program that is declared as something else")]
+    Disguised,
     /// An address that is not http(s), or a direct path that leads off the media host.
     #[error("not an address on the media host")]
     Url,
@@ -120,7 +123,7 @@ impl Error {
             | Self::Io { .. }
             | Self::Cancelled => ErrorKind::Transport,
             Self::EncHash | Self::Mac | Self::Padding | Self::Hash => ErrorKind::Untrusted,
-            Self::KeyLength | Self::SidecarLength | Self::Url | Self::Response | Self::Header => {
+            Self::KeyLength | Self::SidecarLength | Self::Url | Self::Response | Self::Header | Self::Disguised => {
                 ErrorKind::PeerMisbehaved
             }
             Self::Segment | Self::FileLength { .. } => ErrorKind::ApiMisuse,

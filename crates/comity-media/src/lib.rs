@@ -31,6 +31,7 @@ pub mod format2;
 mod key;
 mod kind;
 pub mod limits;
+mod retry;
 mod sidecar;
 mod sniff;
 #[cfg(feature = "transfer")]
@@ -42,5 +43,6 @@ pub use error::Error;
 pub use key::MediaKey;
 pub use kind::{MediaContent, MediaKind, UnknownKind};
 pub use limits::Limits;
+pub use retry::{MAX_RETRY_LEN, SealedRetry, open_retry, seal_retry};
 pub use sidecar::{SEGMENT_LEN, SegmentReader};
-pub use sniff::{SNIFF_LEN, Sniffed, sniff};
+pub use sniff::{SNIFF_LEN, Sniffed, check_declared, sniff};

@@ -1,6 +1,6 @@
 //! What a file is, by its first bytes: a small table of the kinds that messengers show.
 
-use crate::MediaKind;
+use crate::{Error, MediaKind};
 
 /// Bytes of a file's beginning that are enough for [`sniff`].
 pub const SNIFF_LEN: usize = 64;
@@ -79,4 +79,18 @@ pub fn sniff(head: &[u8]) -> Sniffed {
     } else {
         found("application/octet-stream", MediaKind::Document)
     }
+}
+
+/// Checks what a file is called against what its first bytes tell: a program under another name is refused.
+///
+/// Other differences pass: senders are careless, and a viewer goes by the bytes.
+///
+/// # Errors
+/// [`Error::Disguised`].
+pub fn check_declared(declared: &str, sniffed: &Sniffed) -> Result<(), Error> {
+    let essence = declared.split(';').next().unwrap_or_default().trim();
+    if sniffed.executable && !essence.eq_ignore_ascii_case(sniffed.mime) {
+        return Err(Error::Disguised);
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@
 use bytes::{Bytes, BytesMut};
 use comity_media::{
     Decryptor, Encryptor, Error, Expected, Limits, MediaKey, MediaKind, SEGMENT_LEN, SegmentReader, Unverified,
-    decrypt, encrypt, encrypted_length, sniff,
+    check_declared, decrypt, encrypt, encrypted_length, sniff,
 };
 use proptest::prelude::*;
 
@@ -176,4 +176,17 @@ fn files_are_known_by_their_first_bytes() {
         let sniffed = sniff(head);
         assert_eq!((sniffed.mime, sniffed.kind, sniffed.executable), (mime, kind, executable));
     }
+}
+
+#[test]
+fn programs_come_under_their_own_name_or_not_at_all() {
+    for head in [&b"MZ\x90"[..], b"\x7fELF\x02", b"\xcf\xfa\xed\xfe", b"#!/bin/sh"] {
+        let program = sniff(head);
+        assert_eq!(check_declared(program.mime, &program), Ok(()));
+        for declared in ["image/jpeg", "application/pdf", "application/octet-stream", "", "text/plain"] {
+            assert_eq!(check_declared(declared, &program), Err(Error::Disguised), "{declared}");
+        }
+    }
+    assert_eq!(check_declared("image/png", &sniff(b"\xff\xd8\xff")), Ok(()), "careless, not dangerous");
+    assert_eq!(check_declared("Text/X-ShellScript; charset=utf-8", &sniff(b"#!/bin/sh")), Ok(()));
 }

@@ -1,10 +1,10 @@
 //! Calls to others over HTTP: no redirects, bounded answers, and for addresses that users choose, none into this network.
 
 use crate::Error;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use comity_server::{PublicOnly, may_be_public};
+use core::net::IpAddr;
 use core::time::Duration;
 use reqwest::Url;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::sync::Arc;
 
 /// A client that follows no redirect.
@@ -21,7 +21,7 @@ pub(crate) fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, 
 /// resolve to when the connection is made; never through a proxy, which would resolve them elsewhere.
 pub(crate) fn guarded_client(sandbox: bool, timeout: Duration) -> Result<reqwest::Client, Error> {
     let builder = client(sandbox, timeout).no_proxy().https_only(!sandbox);
-    build(if sandbox { builder } else { builder.dns_resolver(Arc::new(PublicOnly)) })
+    build(if sandbox { builder } else { builder.dns_resolver(Arc::new(PublicOnly::default())) })
 }
 
 /// Whether a user may name this address: https, no credentials in it, no address of this network (a name is judged when it
@@ -35,69 +35,7 @@ pub(crate) fn acceptable(url: &str, max_len: usize, sandbox: bool) -> Option<Url
     if sandbox {
         return matches!(parsed.scheme(), "http" | "https").then_some(parsed);
     }
-    let literal = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
-    let name = host.trim_end_matches('.').to_ascii_lowercase();
-    let local = name == "localhost" || [".localhost", ".local", ".internal"].iter().any(|end| name.ends_with(end));
-    (parsed.scheme() == "https" && !local && literal.is_none_or(is_public)).then_some(parsed)
-}
-
-/// Resolves names to public addresses alone.
-struct PublicOnly;
-
-impl Resolve for PublicOnly {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
-            if public.is_empty() {
-                return Err("no public address".into());
-            }
-            Ok(Box::new(public.into_iter()) as Addrs)
-        })
-    }
-}
-
-/// Whether an address can be that of a host on the public internet (by the IANA special-purpose registries).
-pub(crate) fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => is_public_v4(v4),
-        IpAddr::V6(v6) => is_public_v6(v6),
-    }
-}
-
-fn is_public_v4(v4: Ipv4Addr) -> bool {
-    let [a, b, c, _] = v4.octets();
-    !(v4.is_loopback()
-        || v4.is_private()
-        || v4.is_link_local()
-        || v4.is_documentation()
-        || a == 0
-        || a >= 224 // multicast, reserved, broadcast
-        || (a == 100 && (64..128).contains(&b)) // shared address space
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 192 && b == 88 && c == 99) // 6to4 relays
-        || (a == 198 && (b == 18 || b == 19))) // benchmarking
-}
-
-fn is_public_v6(v6: Ipv6Addr) -> bool {
-    if let Some(v4) = v6.to_ipv4_mapped() {
-        return is_public_v4(v4);
-    }
-    let [a, b, c, d, e, f, g, h] = v6.segments();
-    let embedded = |high: u16, low: u16| {
-        let [w, x] = high.to_be_bytes();
-        let [y, z] = low.to_be_bytes();
-        is_public_v4(Ipv4Addr::new(w, x, y, z))
-    };
-    match (a, b) {
-        (0x64, 0xff9b) => (c, d, e, f) == (0, 0, 0, 0) && embedded(g, h), // NAT64
-        (0x2002, _) => embedded(b, c),                                    // 6to4
-        (0x2001, 0xdb8) => false,                                         // documentation
-        (0x2001, b) if b < 0x200 => false,                                // Teredo and other protocol assignments
-        (0x3fff, b) if b < 0x1000 => false,                               // documentation
-        (0x2000..=0x3fff, _) => true,                                     // all that is allocated
-        _ => false,
-    }
+    (parsed.scheme() == "https" && may_be_public(host)).then_some(parsed)
 }
 
 /// Reads at most `max` bytes of an answer.
@@ -141,46 +79,6 @@ pub(crate) fn configured_url(key: &str, url: &str, sandbox: bool, here: bool) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_public_addresses_pass() {
-        for (address, public) in [
-            ("8.8.8.8", true),
-            ("93.184.216.34", true),
-            ("2606:2800:220:1::1", true),
-            ("64:ff9b::8.8.8.8", true),
-            ("0.0.0.0", false),
-            ("10.1.2.3", false),
-            ("100.64.0.1", false),
-            ("127.0.0.1", false),
-            ("127.255.0.1", false),
-            ("169.254.169.254", false), // cloud metadata
-            ("172.16.0.1", false),
-            ("172.31.255.255", false),
-            ("192.0.0.8", false),
-            ("192.168.1.1", false),
-            ("198.18.0.1", false),
-            ("224.0.0.1", false),
-            ("240.0.0.1", false),
-            ("255.255.255.255", false),
-            ("::", false),
-            ("::1", false),
-            ("::ffff:127.0.0.1", false),
-            ("::127.0.0.1", false),
-            ("64:ff9b::10.0.0.1", false),
-            ("64:ff9b:1::1", false),
-            ("2002:7f00:1::", false),
-            ("2001::1", false),
-            ("2001:db8::1", false),
-            ("fc00::1", false),
-            ("fd12::1", false),
-            ("fe80::1", false),
-            ("fec0::1", false),
-            ("ff02::1", false),
-        ] {
-            assert_eq!(is_public(address.parse().unwrap()), public, "{address}");
-        }
-    }
 
     #[test]
     fn addresses_that_users_name() {

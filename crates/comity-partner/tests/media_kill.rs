@@ -137,8 +137,8 @@ async fn whatever_byte_it_breaks_at() {
                 done = host.resume(&upload, &path, &silent) => done.ok(),
                 () = wire.cut.notified(), if drops => None, // the client's process ends at that moment
             };
-            if ended.is_some() {
-                break ended.unwrap().direct_path;
+            if let Some(uploaded) = ended {
+                break uploaded.direct_path;
             }
             kills[0] += 1;
         };

@@ -7,6 +7,7 @@
 //! | [`observe`], [`ops_router`], [`Metrics`] | request metrics, `/livez`, `/readyz`, `/metrics` |
 //! | [`Problem`], [`with_fallbacks`], [`read_json`] | errors as problem details (RFC 9457), small bodies |
 //! | [`config`] | TOML files, secrets from files, flags over them |
+//! | [`PublicOnly`], [`may_be_public`] | outgoing calls to the public internet alone |
 //! | [`init_logging`], [`stop_signal`] | logs to stderr, the end of the process |
 //!
 //! ```no_run
@@ -32,6 +33,7 @@ pub mod limits;
 mod listener;
 mod logging;
 mod ops;
+mod outgoing;
 mod peer;
 mod problem;
 mod signal;
@@ -43,6 +45,7 @@ pub use error::Error;
 pub use listener::{HttpLimits, Listener};
 pub use logging::init_logging;
 pub use ops::{Readiness, ops_router};
+pub use outgoing::{PublicOnly, is_public, may_be_public};
 pub use peer::client_address;
 pub use problem::{Problem, ProblemDetails, with_fallbacks};
 pub use signal::stop_signal;

@@ -63,13 +63,19 @@ where
 #[utoipa::path(get, path = "/interop/whatsapp/download/{integrator}/{reference}/", tag = "native",
     params(("integrator" = u16, Path, description = "Whose file"), ("reference" = String, Path, description = "Its storage reference")),
     responses((status = 200, description = "The file", body = Vec<u8>, content_type = "application/octet-stream"),
+    (status = 206, description = "The part of it that `Range` asked for", body = Vec<u8>, content_type = "application/octet-stream"),
+    (status = 416, description = "The file is shorter", body = openapi::ProblemDetails, content_type = "application/problem+json"),
     (status = 400, description = "Not a storage reference", body = openapi::ProblemDetails, content_type = "application/problem+json"),
     (status = 404, description = "No such integrator or file", body = openapi::ProblemDetails, content_type = "application/problem+json"),
     (status = 502, description = "The partner's media host refused", body = openapi::ProblemDetails, content_type = "application/problem+json"),
     (status = 503, description = "Not now", body = openapi::ProblemDetails, content_type = "application/problem+json"),
     (status = 504, description = "The partner's media host did not answer", body = openapi::ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(super) async fn relay(State(site): Ctx, path: Result<Path<(u16, String)>, PathRejection>) -> Response {
+pub(super) async fn relay(
+    State(site): Ctx,
+    path: Result<Path<(u16, String)>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
     let Ok(Path((integrator, reference))) = path else {
         return problem(StatusCode::NOT_FOUND, "no such integrator");
     };
@@ -91,14 +97,22 @@ pub(super) async fn relay(State(site): Ctx, path: Result<Path<(u16, String)>, Pa
         return problem(StatusCode::INTERNAL_SERVER_ERROR, "signing failed");
     };
     let url = format!("{}/{reference}", partner.config.media_base_url.trim_end_matches('/'));
-    let asked = site.partners.http().get(url).bearer_auth(bearer).send();
-    let answer = match timeout(MEDIA_IDLE, asked).await {
+    let mut asked = site.partners.http().get(url).bearer_auth(bearer);
+    let range = headers.get(header::RANGE).filter(|range| is_range(range));
+    if let Some(range) = range {
+        asked = asked.header(header::RANGE, range);
+    }
+    let answer = match timeout(MEDIA_IDLE, asked.send()).await {
         Err(_) => return problem(StatusCode::GATEWAY_TIMEOUT, "the partner's media host did not answer"),
         Ok(Err(_)) => return problem(StatusCode::BAD_GATEWAY, "the partner's media host cannot be reached"),
         Ok(Ok(answer)) => answer,
     };
     match answer.status() {
         StatusCode::OK => {}
+        StatusCode::PARTIAL_CONTENT if range.is_some() => {}
+        StatusCode::RANGE_NOT_SATISFIABLE if range.is_some() => {
+            return problem(StatusCode::RANGE_NOT_SATISFIABLE, "the file is shorter than that");
+        }
         StatusCode::NOT_FOUND | StatusCode::GONE => {
             return problem(StatusCode::NOT_FOUND, "the partner has no such file");
         }
@@ -111,7 +125,24 @@ pub(super) async fn relay(State(site): Ctx, path: Result<Path<(u16, String)>, Pa
     if length.is_some_and(|length| length > MAX_MEDIA) {
         return problem(StatusCode::BAD_GATEWAY, "the file is too large");
     }
-    media_response(length, Body::from_stream(guarded(answer.bytes_stream(), permit)))
+    let status = answer.status();
+    let content_range = answer.headers().get(header::CONTENT_RANGE).cloned();
+    let mut response = media_response(length, Body::from_stream(guarded(answer.bytes_stream(), permit)));
+    *response.status_mut() = status;
+    if status == StatusCode::PARTIAL_CONTENT {
+        let Some(content_range) = content_range else {
+            return problem(StatusCode::BAD_GATEWAY, "the partner's media host refused");
+        };
+        response.headers_mut().insert(header::CONTENT_RANGE, content_range);
+    }
+    response
+}
+
+/// One range of bytes, which is passed on as it is; whatever else stands there is as if it were not there.
+fn is_range(value: &header::HeaderValue) -> bool {
+    let digits = |text: &str| text.len() <= 20 && text.bytes().all(|b| b.is_ascii_digit());
+    let ends = value.to_str().ok().and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+    ends.is_some_and(|(first, last)| digits(first) && digits(last) && !(first.is_empty() && last.is_empty()))
 }
 
 fn media_response(length: Option<u64>, body: Body) -> Response {

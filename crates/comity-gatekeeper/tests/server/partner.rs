@@ -1,15 +1,16 @@
 //! A partner's server: key set, push endpoint, media host.
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::http::header::CACHE_CONTROL;
+use axum::http::header::{CACHE_CONTROL, CONTENT_RANGE, LOCATION, RANGE};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use comity_core::Timestamp;
 use comity_identity::{Algorithm, JWKS_CACHE_CONTROL, KeyRing, SigningKey, TokenIssuer, jkt};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub(crate) struct Partner {
@@ -29,6 +30,10 @@ pub(crate) struct Shared {
     pub(crate) push_answers: Mutex<Vec<u16>>,
     pub(crate) files: Mutex<HashMap<String, Vec<u8>>>,
     pub(crate) media_bearers: Mutex<Vec<String>>,
+    /// Bytes of endless files given out.
+    pub(crate) produced: AtomicU64,
+    /// Where redirects lead.
+    pub(crate) elsewhere: Mutex<String>,
 }
 
 pub(crate) fn now() -> Timestamp {
@@ -49,13 +54,36 @@ async fn push(State(state): State<Arc<Shared>>, headers: HeaderMap, body: String
     StatusCode::OK
 }
 
+/// Files, with ranges; a reference that begins with `endless` is a file of a tebibyte, one that begins with `redirect` leads
+/// elsewhere.
 async fn media(
     State(state): State<Arc<Shared>>,
     Path(reference): Path<String>,
     headers: HeaderMap,
-) -> Result<Bytes, StatusCode> {
+) -> Result<Response, StatusCode> {
     state.media_bearers.lock().unwrap().push(bearer(&headers));
-    state.files.lock().unwrap().get(&reference).map(|f| f.clone().into()).ok_or(StatusCode::NOT_FOUND)
+    if reference.starts_with("endless") {
+        let served = Arc::clone(&state);
+        let chunks = futures_util::stream::repeat_with(move || {
+            served.produced.fetch_add(64 << 10, Ordering::Relaxed);
+            Ok::<_, std::io::Error>(Bytes::from_static(&[7; 64 << 10]))
+        });
+        return Ok(Body::from_stream(chunks).into_response());
+    }
+    if reference.starts_with("redirect") {
+        let to = state.elsewhere.lock().unwrap().clone();
+        return Ok((StatusCode::FOUND, [(LOCATION, to)]).into_response());
+    }
+    let file = state.files.lock().unwrap().get(&reference).cloned().ok_or(StatusCode::NOT_FOUND)?;
+    let Some(range) = headers.get(RANGE) else { return Ok(file.into_response()) };
+    let (first, last) = range.to_str().unwrap().strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+    let first: usize = first.parse().unwrap();
+    if first >= file.len() {
+        return Err(StatusCode::RANGE_NOT_SATISFIABLE);
+    }
+    let last = last.parse().unwrap_or(usize::MAX).min(file.len() - 1);
+    let content_range = format!("bytes {first}-{last}/{}", file.len());
+    Ok((StatusCode::PARTIAL_CONTENT, [(CONTENT_RANGE, content_range)], file[first..=last].to_vec()).into_response())
 }
 
 impl Partner {
