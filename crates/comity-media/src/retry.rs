@@ -108,6 +108,6 @@ mod tests {
             enc_iv: unhex("2e14750bff72eb6b4791a221").try_into().unwrap(),
         };
         let opened = open_retry(&MediaKey::from([7; 32]), "3EB0ABC", &sealed).unwrap();
-        assert_eq!(opened.as_slice(), b"\x0a\x073EB0ABC", "ServerErrorReceipt{stanzaID}");
+        assert_eq!(opened.as_slice(), b"\x0a\x073EB0ABC", "a ServerErrorReceipt");
     }
 }
