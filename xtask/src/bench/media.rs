@@ -1,6 +1,6 @@
-//! Format 1 from file to file, beside Baileys in Node doing the same.
+//! Format 1 from file to file, beside Baileys in Node doing the same; format 2 beside its bare AEAD.
 
-use super::{Measured, ROUNDS, Side, median};
+use super::{Measured, ROUNDS, Side, beside, median};
 use crate::run::{Result, has, target_dir};
 use serde_json::json;
 use std::process::Command;
@@ -8,14 +8,38 @@ use xshell::{Shell, cmd};
 
 /// Plaintext of one measurement, in bytes.
 const LEN: u64 = 64 << 20;
+/// The same of format 2.
+const LEN2: f64 = (4 << 20) as f64;
 
 pub(super) fn bench(sh: &Shell) -> Result<Vec<Measured>> {
-    if !has("node") || !has("npm") {
-        println!("format1_encrypt: skipped: Node.js is not installed");
-        return Ok(Vec::new());
-    }
-    let dir = crate::interop::prepare_node(sh, "media")?;
     cmd!(sh, "cargo build --release -p comity-benches --bin bench-media").run()?;
+    let mut measured = format2(sh)?;
+    if has("node") && has("npm") {
+        measured.extend(format1(sh)?);
+    } else {
+        println!("format1_encrypt: skipped: Node.js is not installed");
+    }
+    Ok(measured)
+}
+
+fn format2(sh: &Shell) -> Result<Vec<Measured>> {
+    let program = target_dir(sh).join("release/bench-media");
+    let [mut ours, mut bare] = [Side::start(&mut Command::new(&program))?, Side::start(&mut Command::new(&program))?];
+    let peer = "aes-gcm 0.11 alone, segments of 64 KiB";
+    let mut row = |metric, mine, theirs| {
+        let mut found = beside(metric, peer, (&mut ours, mine), (&mut bare, theirs))?;
+        (found.ours, found.peer) = (LEN2 * 1e3 / found.ours, LEN2 * 1e3 / found.peer);
+        found.unit = "MB/s";
+        Ok::<_, Box<dyn std::error::Error>>(found)
+    };
+    Ok(vec![
+        row("format2_encrypt_64KiB", "encrypt", "encrypt_bare")?,
+        row("format2_decrypt_64KiB", "decrypt", "decrypt_bare")?,
+    ])
+}
+
+fn format1(sh: &Shell) -> Result<Vec<Measured>> {
+    let dir = crate::interop::prepare_node(sh, "media")?;
     let mut ours = Side::start(Command::new(target_dir(sh).join("release/bench-media")).current_dir(&dir))?;
     let mut peer = Side::start(Command::new("node").arg("bench.mjs").current_dir(&dir))?;
     let source = dir.join("bench.plain");
