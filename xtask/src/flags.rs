@@ -28,11 +28,16 @@ xflags::xflags! {
             /// Kills of each suite. Default 1000.
             optional --kills kills: u32
         }
-        /// Two clients write to each other while the gatekeeper is killed again and again: nothing lost, nothing twice.
+        /// Clients write to each other while clients, gatekeeper and partner server, each a process, are killed at any
+        /// moment: nothing lost, nothing twice, nothing out of order.
         cmd soak {
-            /// The server is the one that is killed. For now, the only choice.
+            /// For how long. Default 20.
+            optional --minutes minutes: u32
+            /// Which process is killed when; printed by each run. Default random.
+            optional --seed seed: u64
+            /// Only the gatekeeper is killed, in quick succession.
             optional --server
-            /// Kills. Default 200.
+            /// Kills, with `--server`. Default 200.
             optional --rounds rounds: u32
         }
         /// Benchmarks against their peers: a table, and target/bench/AREA.json.

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
                 flags::XtaskCmd::Tidy(_) => tidy::tidy(&sh),
                 flags::XtaskCmd::Fuzz(flags) => fuzz::fuzz(&sh, &flags),
                 flags::XtaskCmd::Kill(flags) => test::kill(&sh, flags.kills.unwrap_or(1000)),
-                flags::XtaskCmd::Soak(flags) => test::soak(&sh, flags.rounds.unwrap_or(200)),
+                flags::XtaskCmd::Soak(flags) => test::soak(&sh, &flags),
                 flags::XtaskCmd::Bench(flags) => bench::bench(&sh, flags.area.as_deref(), flags.accept),
                 flags::XtaskCmd::Interop(flags) => interop::interop(&sh, flags.area.as_deref().unwrap_or("all")),
                 flags::XtaskCmd::Demo(_) => demo::demo(&sh, &[]),

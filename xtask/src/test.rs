@@ -1,5 +1,6 @@
 //! `cargo xtask test`: the whole test suite, ending in a total line.
 
+use crate::flags::Soak;
 use crate::run::{Result, lines};
 use std::ffi::OsString;
 use std::fmt;
@@ -51,13 +52,24 @@ pub(crate) fn kill(sh: &Shell, kills: u32) -> Result {
     Ok(())
 }
 
-/// Kills the gatekeeper under load so often.
-pub(crate) fn soak(sh: &Shell, rounds: u32) -> Result {
-    let rounds = rounds.to_string();
-    cmd!(sh, "cargo test --workspace --all-features --test end_to_end soak -- --nocapture")
-        .env("COMITY_ROUNDS", rounds)
-        .run()?;
-    Ok(())
+/// Kills under load: any process for so many minutes, or the gatekeeper so often.
+pub(crate) fn soak(sh: &Shell, flags: &Soak) -> Result {
+    if flags.server || flags.rounds.is_some() {
+        let rounds = flags.rounds.unwrap_or(200).to_string();
+        cmd!(sh, "cargo test --workspace --all-features --test end_to_end soak -- --nocapture")
+            .env("COMITY_ROUNDS", rounds)
+            .run()?;
+        return Ok(());
+    }
+    let seconds = (u64::from(flags.minutes.unwrap_or(20)) * 60).to_string();
+    // The servers are programs of their own.
+    cmd!(sh, "cargo build --workspace --all-features --bins").run()?;
+    let mut test = cmd!(sh, "cargo test --workspace --all-features --test soak -- --nocapture");
+    test = test.env("COMITY_SOAK_SECONDS", seconds);
+    if let Some(seed) = flags.seed {
+        test = test.env("COMITY_SEED", seed.to_string());
+    }
+    Ok(test.run()?)
 }
 
 /// Reads a harness's summary line: `test result: ok. 3 passed; 0 failed; 1 ignored; …`.

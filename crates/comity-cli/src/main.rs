@@ -3,6 +3,7 @@
 
 mod chat;
 mod demo;
+mod doctor;
 mod place;
 mod profile;
 mod servers;
@@ -40,6 +41,8 @@ enum Command {
     Sandbox(servers::ServerArgs),
     /// Run the partner server for this directory.
     Partner(servers::ServerArgs),
+    /// Look at everything a chat needs, and say what to do.
+    Doctor(doctor::DoctorArgs),
     /// Translate stanzas between their binary form, JSON and XML.
     Stanza(stanza::StanzaArgs),
     /// What of the protocol is not published, and what it is taken to be.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Chat(args) => run(chat::run(args)),
         Command::Sandbox(args) => run(servers::sandbox(args)),
         Command::Partner(args) => run(servers::partner(args)),
+        Command::Doctor(args) => run(doctor::run(args)),
         Command::Stanza(args) => return stanza::run(args),
         Command::Profile(command) => profile::run(command),
         Command::Licence => {

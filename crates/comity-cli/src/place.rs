@@ -45,6 +45,11 @@ impl Place {
         Ok(Self(path.canonicalize()?))
     }
 
+    /// The directory `path` as it is.
+    pub(crate) fn at(path: &Path) -> Result<Self, Failure> {
+        Ok(Self(path.canonicalize()?))
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }

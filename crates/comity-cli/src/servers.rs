@@ -97,7 +97,7 @@ impl Server {
 }
 
 /// A server's binary: beside this one, else on the path.
-fn binary(name: &str) -> Result<PathBuf, Failure> {
+pub(crate) fn binary(name: &str) -> Result<PathBuf, Failure> {
     let beside = std::env::current_exe()?.with_file_name(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     Ok(if beside.exists() { beside } else { name.into() })
 }

@@ -41,3 +41,8 @@ pub use comity_signal::{IdentityPolicy, Suite, Suites};
 pub use comity_signal_pqxdh::Pqxdh;
 #[cfg(feature = "x3dh")]
 pub use comity_signal_x3dh::X3dh;
+
+/// The README's code.
+#[cfg(all(doctest, feature = "x3dh"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

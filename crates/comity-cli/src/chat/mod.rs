@@ -1,6 +1,9 @@
 //! `comity chat`: a small client for a person, or, with `--json`, for another program.
 
+mod command;
+mod history;
 pub(crate) mod json;
+mod session;
 mod terminal;
 
 use crate::Failure;
@@ -12,6 +15,8 @@ use comity_noise::{PublicKey, TrustRoot};
 use comity_signal::Suites;
 use comity_signal_pqxdh::Pqxdh;
 use comity_signal_x3dh::X3dh;
+use history::History;
+use session::Session;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -36,14 +41,17 @@ pub(crate) struct ChatArgs {
     /// The profile: `sandbox`, `whatsapp-1.0.3`, or a file; see `comity profile show`.
     #[arg(long, default_value = "sandbox", env = "COMITY_PROFILE", value_name = "NAME|FILE")]
     profile: String,
-    /// Read commands and write events as JSON lines.
+    /// Read commands and write events as JSON lines (docs/chat-json.md).
     #[arg(long)]
     json: bool,
+    /// With --json: an event is given again after a restart until a call confirms it.
+    #[arg(long, requires = "json")]
+    manual_confirm: bool,
 }
 
 /// A started client and what a chat needs beside it.
 struct Chat {
-    client: Client,
+    session: Arc<Session>,
     events: Events,
     partner: Option<PartnerServer>,
     /// Who we are on the wire, if that is known already.
@@ -57,7 +65,7 @@ pub(crate) async fn run(args: ChatArgs) -> Result<ExitCode, Failure> {
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
         .init();
     let chat = start(&args).await?;
-    if args.json { json::run(chat).await } else { terminal::run(chat, &args.who, args.to).await }
+    if args.json { json::run(chat, args.manual_confirm).await } else { terminal::run(chat, &args.who, args.to).await }
 }
 
 /// Where the chat of `who` keeps what it has.
@@ -113,20 +121,24 @@ async fn start(args: &ChatArgs) -> Result<Chat, Failure> {
         register(&gatekeeper, phone, &noise_key).await?;
         client.go_online().await?;
     }
-    Ok(Chat { client, events, partner, jid, native })
+    let session = Arc::new(Session::new(client, History::open(&home.join("history.db"))?));
+    Ok(Chat { session, events, partner, jid, native })
 }
 
-fn root(gatekeeper: &Gatekeeper) -> Result<TrustRoot, Failure> {
-    let hex = gatekeeper.root.as_bytes();
-    let mut key = [0_u8; 32];
-    let digits = hex.chunks_exact(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap_or(""), 16));
-    if hex.len() != 64 {
-        return Err("the sandbox's root key is not 64 hexadecimal digits".into());
-    }
-    for (byte, digit) in key.iter_mut().zip(digits) {
-        *byte = digit.map_err(|_| "the sandbox's root key is not hexadecimal")?;
-    }
+pub(crate) fn root(gatekeeper: &Gatekeeper) -> Result<TrustRoot, Failure> {
+    let key = key(&gatekeeper.root).ok_or("the sandbox's root key is not 64 hexadecimal digits")?;
     Ok(TrustRoot(PublicKey::from_bytes(key)))
+}
+
+/// A key of 64 hexadecimal digits.
+fn key(hex: &str) -> Option<[u8; 32]> {
+    let digits: Vec<_> = hex.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
+    let bytes = digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit).try_into());
+    bytes.collect::<Result<Vec<u8>, _>>().ok()?.try_into().ok().filter(|_| hex.len() == 64)
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Makes a phone number and its key known to the sandbox, as its administrator.
@@ -156,7 +168,7 @@ impl Chat {
             return Ok(jid);
         }
         let integrator = if self.native { Some(IntegratorId::new(INTEGRATOR)?) } else { None };
-        let found = self.client.look_up(vec![LookUp { external_id: who.to_owned(), integrator }]).await?;
+        let found = self.session.client.look_up(vec![LookUp { external_id: who.to_owned(), integrator }]).await?;
         let jid = found.into_iter().next().and_then(|(_, jid)| jid);
         jid.ok_or_else(|| format!("nobody to be reached as {who}").into())
     }

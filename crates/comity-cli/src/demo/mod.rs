@@ -99,5 +99,5 @@ async fn sha256_of(path: &Path) -> Result<String, Failure> {
             }
         }
     });
-    Ok(crate::chat::json::hex(&hash.await??))
+    Ok(crate::chat::hex(&hash.await??))
 }

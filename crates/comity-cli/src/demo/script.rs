@@ -230,7 +230,7 @@ async fn reach(alice: &mut Party, bob: &mut Party, n: &mut Narrator) -> Result<(
     n.scene("Reachability");
     let found = alice.call(What::LookUp { id: BOB.to_owned(), integrator: None }).await?;
     expect(found.is_null(), "bob is found although he has not opted in")?;
-    let early = alice.call(What::Send { to: bob.jid.clone(), text: "Too early.".into() }).await?;
+    let early = alice.call(What::Send { to: bob.jid.clone(), text: "Too early.".into(), id: None }).await?;
     let id = text_of(&early, "id")?;
     alice.event("state", |v| v["id"] == id && v["state"] == "failed").await?;
     n.step("not_opted_in", "bob has not opted in: not to be found, and a message to him is refused (475)", json!({}));
@@ -250,7 +250,7 @@ async fn reach(alice: &mut Party, bob: &mut Party, n: &mut Narrator) -> Result<(
 
 /// A text from one to the other: sent, delivered, received, read. Gives its id and the session's version.
 async fn exchange(from: &mut Party, to: &mut Party, text: &str, n: &mut Narrator) -> Result<(String, u64), Failure> {
-    let sent = from.call(What::Send { to: to.jid.clone(), text: text.into() }).await?;
+    let sent = from.call(What::Send { to: to.jid.clone(), text: text.into(), id: None }).await?;
     let (id, version) = receive(from, to, &sent, |v| v["text"] == text).await?;
     n.messages += 1;
     let line = format!("{} → {}: “{text}” received (version {version}), delivery receipt", from.name, to.name);
@@ -278,7 +278,7 @@ async fn receive(
 async fn talk(alice: &mut Party, bob: &mut Party, n: &mut Narrator) -> Result<(), Failure> {
     n.scene("A conversation: alice and bob");
     let text = "Hello Bob! I am on another service.";
-    let sent = alice.call(What::Send { to: bob.jid.clone(), text: text.into() }).await?;
+    let sent = alice.call(What::Send { to: bob.jid.clone(), text: text.into(), id: None }).await?;
     let session = alice.event("session", |v| v["peer"] == bob.jid.as_str()).await?;
     n.step(
         "key_fetch",
@@ -303,15 +303,23 @@ async fn talk(alice: &mut Party, bob: &mut Party, n: &mut Narrator) -> Result<()
     exchange(bob, alice, "Hello Alice! So it works.", n).await?;
 
     let sent = bob
-        .call(What::Reply { to: alice.jid.clone(), id: hello.clone(), quoted: text.into(), text: "Which one?".into() })
+        .call(What::Reply {
+            to: alice.jid.clone(),
+            id: hello.clone(),
+            quoted: text.into(),
+            text: "Which one?".into(),
+            mine: false,
+        })
         .await?;
     receive(bob, alice, &sent, |v| v["text"] == "Which one?" && v["reply_to"] == hello).await?;
     n.messages += 1;
     n.step("reply", "bob replies to alice's first message", json!({ "reply_to": hello }));
-    let sent = bob.call(What::React { to: alice.jid.clone(), id: hello.clone(), text: "👍".into() }).await?;
+    let sent =
+        bob.call(What::React { to: alice.jid.clone(), id: hello.clone(), text: "👍".into(), mine: false }).await?;
     receive(bob, alice, &sent, |v| v["reaction"] == "👍" && v["target"] == hello).await?;
     n.step("reaction", "bob reacts 👍", json!({ "target": hello }));
-    let sent = bob.call(What::React { to: alice.jid.clone(), id: hello.clone(), text: String::new() }).await?;
+    let sent =
+        bob.call(What::React { to: alice.jid.clone(), id: hello.clone(), text: String::new(), mine: false }).await?;
     receive(bob, alice, &sent, |v| v["reaction"] == "" && v["target"] == hello).await?;
     n.step("reaction_revoke", "bob takes the reaction back", json!({ "target": hello }));
     let (oops, _) = exchange(alice, bob, "This goes to the wrong chat.", n).await?;
@@ -335,7 +343,7 @@ async fn send_file(from: &mut Party, to: &mut Party, file: &Path, n: &mut Narrat
     n.scene(&format!("A file: {name}, {} → {}", from.name, to.name));
     let before = sha256_of(file).await?;
     n.note(&format!("SHA-256 before  {before}"));
-    let call = from.begin(What::File { to: to.jid.clone(), path: file.canonicalize()? }).await?;
+    let call = from.begin(What::File { to: to.jid.clone(), path: file.canonicalize()?, caption: None }).await?;
     let sent = from.answer(call, STALL, &mut |v| progress(n, v)).await?;
     let id = text_of(&sent, "id")?;
     let kind = text_of(&sent, "kind")?;
@@ -380,7 +388,7 @@ async fn be_away(alice: &mut Party, bob: &mut Party, n: &mut Narrator) -> Result
     // The wait for the push begins before its cause.
     let waking = alice.begin(What::Wake).await?;
     for text in texts {
-        let sent = bob.call(What::Send { to: alice.jid.clone(), text: text.into() }).await?;
+        let sent = bob.call(What::Send { to: alice.jid.clone(), text: text.into(), id: None }).await?;
         let id = text_of(&sent, "id")?;
         bob.event("state", |v| v["id"] == id && v["state"] == "sent").await?;
         ids.push(id);
@@ -445,7 +453,7 @@ async fn lose_session(loser: &mut Party, writer: &mut Party, n: &mut Narrator) -
         committed?;
     }
     let text = "Can you still read this?";
-    let sent = writer.call(What::Send { to: loser.jid.clone(), text: text.into() }).await?;
+    let sent = writer.call(What::Send { to: loser.jid.clone(), text: text.into(), id: None }).await?;
     let id = text_of(&sent, "id")?;
     loser.event("undecryptable", |v| v["id"] == id).await?;
     writer.event("resent", |v| v["id"] == id).await?;
@@ -465,7 +473,7 @@ async fn lose_session(loser: &mut Party, writer: &mut Party, n: &mut Narrator) -
 async fn leave(alice: &mut Party, bob: &mut Party, n: &mut Narrator) -> Result<(), Failure> {
     n.scene("Blocking and leaving");
     bob.call(What::Block { jid: alice.jid.clone(), block: true }).await?;
-    let sent = alice.call(What::Send { to: bob.jid.clone(), text: "Can you hear me?".into() }).await?;
+    let sent = alice.call(What::Send { to: bob.jid.clone(), text: "Can you hear me?".into(), id: None }).await?;
     let blocked = text_of(&sent, "id")?;
     alice.event("state", |v| v["id"] == blocked && v["state"] == "sent").await?;
     bob.call(What::Block { jid: alice.jid.clone(), block: false }).await?;
@@ -479,7 +487,7 @@ async fn leave(alice: &mut Party, bob: &mut Party, n: &mut Narrator) -> Result<(
     alice.call(What::DeleteAccount).await?;
     alice.event("deleted", |_| true).await?;
     n.step("deleted", "alice's account is deleted on the gatekeeper", json!({}));
-    let sent = bob.call(What::Send { to: alice.jid.clone(), text: "Gone?".into() }).await?;
+    let sent = bob.call(What::Send { to: alice.jid.clone(), text: "Gone?".into(), id: None }).await?;
     let id = text_of(&sent, "id")?;
     bob.event("state", |v| v["id"] == id && v["state"] == "failed").await?;
     n.step("deleted_unknown", "bob can no longer write to her", json!({}));
