@@ -12,6 +12,8 @@ use std::time::Duration;
 const SCHEMA: u32 = 1;
 /// How long another process's commit is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Messages kept, of all chats together; an older one goes when a new one comes.
+const MAX_KEPT: u32 = 100_000;
 /// Most messages shown at once.
 pub(crate) const MAX_SHOWN: usize = 1000;
 
@@ -103,6 +105,17 @@ impl History {
         }
         tx.pragma_update(None, "user_version", SCHEMA)?;
         tx.commit()?;
+        Self::keeping(db, MAX_KEPT)
+    }
+
+    fn keeping(db: Connection, most: u32) -> Result<Self, Failure> {
+        db.execute_batch(&format!(
+            "DELETE FROM reaction WHERE NOT EXISTS (SELECT 1 FROM message m
+               WHERE m.chat = reaction.chat AND m.id = reaction.id AND m.mine = reaction.mine);
+             CREATE TEMP TRIGGER kept AFTER INSERT ON main.message BEGIN
+               DELETE FROM message WHERE number <= new.number - {most};
+             END;"
+        ))?;
         Ok(Self(db))
     }
 
@@ -483,5 +496,26 @@ impl Entry {
             "state": if self.mine { Some(&self.state) } else { None }, "cause": self.cause, "file": self.file,
             "edited": self.edited, "revoked": self.revoked, "unread": self.unread, "reactions": reactions,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn the_oldest_messages_make_room() {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(TABLES).unwrap();
+        let history = History::keeping(db, 3).unwrap();
+        for id in 0..5 {
+            let insert =
+                "INSERT INTO message (chat, id, mine, at, kind, text, state) VALUES ('c', ?1, 0, 0, 'text', '', '')";
+            history.0.execute(insert, [id]).unwrap();
+        }
+        let kept = |sql| history.0.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap();
+        assert_eq!((kept("SELECT count(*) FROM message"), kept("SELECT min(id) FROM message")), (3, 2));
     }
 }

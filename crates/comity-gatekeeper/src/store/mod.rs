@@ -71,6 +71,15 @@ fn closed() -> StoreError {
     StoreError::Medium("the store is closed".into())
 }
 
+/// Makes the file if it is not there, and it is its owner's alone; SQLite gives its other files the same mode.
+fn private(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    let _file = options.write(true).create(true).truncate(false).open(path)?;
+    #[cfg(unix)]
+    _file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(())
+}
+
 /// The result of a write once it is durable. Dropping it does not undo the write.
 pub(crate) struct Committed<R>(oneshot::Receiver<Result<R>>);
 
@@ -92,6 +101,7 @@ pub(crate) struct Store {
 impl Store {
     /// Opens (or makes) the database file and starts its threads; they end when it is dropped.
     pub(crate) fn open(path: &Path, terms: Terms) -> Result<Self> {
+        private(path).map_err(|e| StoreError::Medium(e.to_string()))?;
         let mut db = Connection::open(path).map_err(medium)?;
         db.execute_batch(
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=5000;
@@ -356,10 +366,15 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_schema_is_refused() {
+    fn the_file_is_its_owners_and_a_newer_schema_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("db");
         drop(Store::open(&path, Terms::default()).unwrap());
+        #[cfg(unix)]
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions()) & 0o777,
+            0o600
+        );
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         assert!(matches!(Store::open(&path, Terms::default()), Err(StoreError::SchemaTooNew { found: 99, .. })));
     }
