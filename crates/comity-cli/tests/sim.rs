@@ -14,6 +14,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// What an ordinary `cargo test` runs.
 const SEEDS: u64 = 40;
 const STEPS: u32 = 2_000;
+/// Per hundred seeds of [`STEPS`] steps at least this much has happened, or the run says nothing.
+const MINIMA: [(&str, fn(&Counts) -> u64, u64); 10] = [
+    ("sends", |c| c.sends, 1_000),
+    ("deliveries", |c| c.deliveries, 1_000),
+    ("client crashes", |c| c.client_crashes, 200),
+    ("gatekeeper crashes", |c| c.gatekeeper_crashes, 50),
+    ("partitions", |c| c.partitions, 50),
+    ("broken connections", |c| c.breaks + c.half_open, 50),
+    ("retries", |c| c.retries, 50),
+    ("identity changes", |c| c.identity_changes, 10),
+    ("store failures", |c| c.store_failures, 100),
+    ("duplicates", |c| c.duplicates, 50),
+];
 /// Each sabotage is found within so many seeds.
 const SABOTAGED_SEEDS: u64 = 500;
 
@@ -87,5 +100,46 @@ fn nothing_is_lost_whatever_fails() {
         }
     }
     println!("{seeds} seeds of {steps} steps in {:.0} s: {counts}", start.elapsed().as_secs_f64());
+    let hundreds = seeds * u64::from(steps) / u64::from(STEPS);
+    for (what, count, least) in MINIMA {
+        let least = least * hundreds / 100;
+        assert!(count(&counts) >= least, "{what}: {} of at least {least}", count(&counts));
+    }
     assert!(broken.is_empty(), "{} seeds of {seeds} do not hold: {broken:?}", broken.len());
+}
+
+#[test]
+fn a_replay_is_the_same_to_the_bit() {
+    for seed in [0, 1] {
+        let [first, second] = [(); 2].map(|()| run_seed(seed, 600, Sabotage::None, false));
+        assert_eq!((first.digest, first.counts), (second.digest, second.counts), "seed {seed}");
+    }
+    let [first, second] = [2, 3].map(|seed| run_seed(seed, 600, Sabotage::None, false).digest);
+    assert_ne!(first, second);
+}
+
+/// The bug is found, and by one of these invariants; gives how many seeds that took.
+fn found(sabotage: Sabotage, by: &[Invariant]) {
+    let reports = run_seeds(SABOTAGED_SEEDS, STEPS, sabotage, |report| report.broken.is_some());
+    let broken: Vec<_> = reports.iter().filter_map(|r| Some((r.seed, r.broken.as_ref()?))).collect();
+    println!("{sabotage:?}: {broken:?} within {} seeds", reports.len());
+    assert!(!broken.is_empty(), "{sabotage:?} is not found in {SABOTAGED_SEEDS} seeds");
+    for (seed, (invariant, what)) in broken {
+        assert!(by.contains(invariant), "seed {seed}: {invariant}: {what}");
+    }
+}
+
+#[test]
+fn pre_key_ids_that_begin_again_are_found() {
+    found(Sabotage::OldAccount, &[Invariant::PreKeyIdOnce]);
+}
+
+#[test]
+fn a_batch_told_durable_too_early_is_found() {
+    found(Sabotage::EarlyPersisted, &[Invariant::DurableFirst]);
+}
+
+#[test]
+fn retry_receipts_that_go_nowhere_are_found() {
+    found(Sabotage::LostRetries, &[Invariant::NothingLost]);
 }

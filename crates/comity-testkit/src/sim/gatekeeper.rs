@@ -286,7 +286,9 @@ impl World<'_> {
         let Accepted { transport, pattern, client, login, .. } = accepted;
         let replayable = login.is_replayable();
         let (sealer, opener) = transport.split();
-        self.conn(id).opener = Some(opener);
+        let conn = self.conn(id);
+        conn.opener = Some(opener);
+        conn.decoder.set_limit(comity_noise::limits::MAX_FRAME);
         self.counts.logins_ik += u64::from(pattern == Pattern::Ik);
         let found = self.authenticate(login.payload(), client.as_bytes());
         let account = found.clone().unwrap_or_else(|_| server());

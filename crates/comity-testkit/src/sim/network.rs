@@ -37,7 +37,7 @@ pub(super) struct Conn {
     pub(super) up: Way,
     pub(super) down: Way,
     buffer: BytesMut,
-    decoder: FrameDecoder,
+    pub(super) decoder: FrameDecoder,
     pub(super) finish: Option<AwaitFinish>,
     /// Opens what the client seals, also when nobody acts on it any more: the wire is always looked at.
     pub(super) opener: Option<Opener>,
