@@ -72,6 +72,13 @@ impl Outbox {
         }
     }
 
+    /// A queued stanza goes out on the next connection.
+    pub(crate) fn wait(&mut self, key: &str) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.stage = Stage::Waiting;
+        }
+    }
+
     /// What was sent and not acknowledged goes out again.
     pub(crate) fn connection_gone(&mut self) {
         for entry in self.entries.values_mut() {
@@ -96,6 +103,10 @@ fn outbox_key(key: &str) -> RecordKey {
 }
 
 impl Send {
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     fn sent_key(&self) -> RecordKey {
         RecordKey::new(RecordKind::Sent, format_args!("{}/{}", self.to, self.id))
     }

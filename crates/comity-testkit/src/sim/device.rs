@@ -341,7 +341,7 @@ impl World<'_> {
                 self.note(format_args!("{device} sends {id} again, {count}"));
                 self.counts.resends += 1;
             }
-            Told::IdentityChanged { peer } => {
+            Told::IdentityChanged { peer, .. } => {
                 let changed = self.devices.iter().find(|other| other.jid.as_ref() == Some(&peer));
                 if changed.is_none_or(|other| other.installation == 0) {
                     self.check.fail(Invariant::TrueIdentityChanges, format!("{device} believes in one"));
