@@ -277,6 +277,7 @@ impl Engine {
         for job in lane.jobs {
             match job {
                 Job::Send(job) => self.outbox.wait(job.key()),
+                Job::Acked(job) => self.outbox.wait(job.key()),
                 Job::SafetyNumber(_) | Job::Accept(_) => self.apply(job.fail(error.clone())),
                 _ => {}
             }

@@ -24,7 +24,8 @@ type AckKey = (Box<str>, Jid, Box<str>);
 #[derive(Default)]
 pub(crate) struct Outbox {
     entries: BTreeMap<Box<str>, Entry>,
-    by_ack: BTreeMap<AckKey, Box<str>>,
+    /// More than one where a message is sent again before the first sending is acknowledged.
+    by_ack: BTreeMap<AckKey, Vec<Box<str>>>,
 }
 
 /// A queued stanza.
@@ -60,15 +61,18 @@ impl Entry {
 
 impl Outbox {
     pub(crate) fn insert(&mut self, key: &str, entry: Entry) {
-        self.by_ack.insert(entry.ack.clone(), key.into());
+        self.by_ack.entry(entry.ack.clone()).or_default().push(key.into());
         self.entries.insert(key.into(), entry);
     }
 
     pub(crate) fn remove(&mut self, key: &str) {
         if let Some(entry) = self.entries.remove(key)
-            && self.by_ack.get(&entry.ack).is_some_and(|k| **k == *key)
+            && let Some(keys) = self.by_ack.get_mut(&entry.ack)
         {
-            self.by_ack.remove(&entry.ack);
+            keys.retain(|other| **other != *key);
+            if keys.is_empty() {
+                self.by_ack.remove(&entry.ack);
+            }
         }
     }
 
@@ -253,6 +257,10 @@ pub(crate) struct Acked {
 }
 
 impl Acked {
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     fn sent_key(&self) -> RecordKey {
         RecordKey::new(RecordKind::Sent, format_args!("{}/{}", self.to, self.id))
     }
@@ -426,8 +434,11 @@ impl Engine {
             _ => return,
         };
         let Some(from) = ack.from else { return };
-        let Some(key) = self.outbox.by_ack.get(&(class, from, ack.id.as_str().into())).cloned() else { return };
-        let Some(entry) = self.outbox.entries.get(&key) else { return };
+        let Some(keys) = self.outbox.by_ack.get(&(class, from, ack.id.as_str().into())) else { return };
+        let sent = |key: &&Box<str>| self.outbox.entries.get(*key).is_some_and(|entry| entry.stage == Stage::Sent);
+        let Some(key) = keys.iter().find(sent).cloned() else { return };
+        let Some(entry) = self.outbox.entries.get_mut(&key) else { return };
+        entry.stage = Stage::AtWork;
         let Ok(peer) = Address::of_jid(&entry.to) else { return };
         let job = Acked { key, to: entry.to.clone(), id: entry.ack.2.clone(), error: ack.error };
         self.enqueue(LaneKey::Peer(peer), Job::Acked(job));

@@ -98,9 +98,8 @@ impl World<'_> {
     fn draw_content(&mut self, device: usize, peer: usize) -> Content {
         let app = &self.devices[device].app;
         let text = format!("text {} of {device}", app.next);
-        let of = |list: &[(usize, MessageId)]| {
-            list.iter().rev().find(|(other, _)| *other == peer).map(|(_, id)| id.clone())
-        };
+        let of =
+            |list: &[(usize, MessageId)]| list.iter().rev().find(|(other, _)| *other == peer).map(|(_, id)| id.clone());
         match (self.rng.random_range(0..20_u32), of(&app.received), of(&app.own)) {
             (0 | 1, Some(id), _) => {
                 Content::Reaction { target: Target { author: Side::Peer, id }, text: "👍".into() }

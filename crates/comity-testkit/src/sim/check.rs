@@ -133,7 +133,14 @@ impl Check {
     }
 
     /// A message came to the application of `to`; whether for the first time.
-    pub(super) fn given(&mut self, to: usize, given: &mut Given, message: &MessageEvent, from: Option<usize>, durable: bool) -> bool {
+    pub(super) fn given(
+        &mut self,
+        to: usize,
+        given: &mut Given,
+        message: &MessageEvent,
+        from: Option<usize>,
+        durable: bool,
+    ) -> bool {
         let id = &message.id;
         let Some(sent) = self.sent.get_mut(id).filter(|sent| sent.to == to && Some(sent.from) == from) else {
             self.fail(Invariant::OnlyWhatWasSent, format!("{id} was not sent by {from:?} to {to}"));

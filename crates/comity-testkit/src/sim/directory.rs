@@ -113,7 +113,12 @@ impl Db {
     }
 
     /// Enlists a partner's user, or that user's new device: the id, and whether the identity is another than before.
-    pub(super) fn enlist(&mut self, e: Enlistment, number: UserNumber, integrator: comity_core::IntegratorId) -> (Jid, bool) {
+    pub(super) fn enlist(
+        &mut self,
+        e: Enlistment,
+        number: UserNumber,
+        integrator: comity_core::IntegratorId,
+    ) -> (Jid, bool) {
         let known = self.users.iter().find(|(_, user)| user.visible_id.as_ref() == Some(&e.visible_id));
         let jid = known.map_or_else(|| PartnerUser { integrator, number }.jid(), |(jid, _)| jid.clone());
         let user = self.users.entry(jid.clone()).or_insert_with(|| User {

@@ -15,8 +15,8 @@ use comity_noise::{Accepted, Pattern, Responder, ResponderConfig, Sealer, Static
 use comity_proto::Codec as _;
 use comity_proto::handshake::ClientPayload;
 use comity_xmpp::stanza::{
-    Ack, Delivery, Failure, Ib, IbBody, Iq, KeyCount, KeyCountQuery, KeyFetch, KeyFetchEntry, KeyFetchResult, KeyUpload,
-    Message, OfflinePreview, Ping, Reported, SignedPreKeyXml, StreamError, Success,
+    Ack, Delivery, Failure, Ib, IbBody, Iq, KeyCount, KeyCountQuery, KeyFetch, KeyFetchEntry, KeyFetchResult,
+    KeyUpload, Message, OfflinePreview, Ping, Reported, SignedPreKeyXml, StreamError, Success,
 };
 use comity_xmpp::{EncodeOptions, Node};
 use rand::RngExt as _;
@@ -324,9 +324,7 @@ impl World<'_> {
                 let integrator = IntegratorId::new(INTEGRATOR).expect("a number");
                 PartnerUser { integrator, number }.jid()
             }
-            None => {
-                Jid::new(&payload.username.ok_or(400_u16)?.to_string(), Server::Whatsapp).map_err(|_| 400_u16)?
-            }
+            None => Jid::new(&payload.username.ok_or(400_u16)?.to_string(), Server::Whatsapp).map_err(|_| 400_u16)?,
         };
         match self.gatekeeper.db.users.get(&jid) {
             Some(user) if user.noise_key == *noise_key => Ok(jid),
