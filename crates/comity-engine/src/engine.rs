@@ -71,7 +71,7 @@ pub(crate) enum Effect {
     /// The outbox has one more.
     Insert(Box<str>, Box<Entry>),
     /// A queued message or receipt is ready to go out.
-    Transmit(Box<str>, Bytes),
+    Transmit(Box<str>, Bytes, u64),
     /// A queued message or receipt is done with.
     Dequeue(Box<str>),
     /// A message was asked for once more, or a session was rebuilt for one.
@@ -236,7 +236,7 @@ impl Engine {
                 Effect::Insert(key, entry) => self.outbox.insert(&key, *entry),
                 Effect::Counted(retry) => self.retries.count(*retry),
                 Effect::Stored => self.unconfirmed += 1,
-                Effect::Transmit(key, stanza) => self.transmit(&key, &stanza),
+                Effect::Transmit(key, stanza, epoch) => self.transmit(&key, &stanza, epoch),
                 Effect::Dequeue(key) => self.outbox.remove(&key),
                 Effect::Started => self.on_started(),
                 Effect::Connect(token) => self.connect_enlisted(token),

@@ -26,6 +26,8 @@ pub(crate) struct Outbox {
     entries: BTreeMap<Box<str>, Entry>,
     /// More than one where a message is sent again before the first sending is acknowledged.
     by_ack: BTreeMap<AckKey, Vec<Box<str>>>,
+    /// Which connection it is. What a job began to send on an earlier one goes out in its turn, not when the job is done.
+    epoch: u64,
 }
 
 /// A queued stanza.
@@ -85,8 +87,9 @@ impl Outbox {
 
     /// What was sent and not acknowledged goes out again.
     pub(crate) fn connection_gone(&mut self) {
+        self.epoch += 1;
         for entry in self.entries.values_mut() {
-            if entry.stage == Stage::Sent {
+            if matches!(entry.stage, Stage::Sent | Stage::AtWork) {
                 entry.stage = Stage::Waiting;
             }
         }
@@ -96,6 +99,7 @@ impl Outbox {
 /// Encrypts a queued message if that is still to be done, and sends it.
 pub(crate) struct Send {
     key: Box<str>,
+    epoch: u64,
     to: Jid,
     id: Box<str>,
     peer: Address,
@@ -127,13 +131,16 @@ impl Send {
         records: &mut Records,
         rng: &mut dyn CryptoRng,
     ) -> Result<Outcome, Error> {
+        if self.epoch != engine.outbox.epoch {
+            return Ok(Outcome::Done(Vec::new()));
+        }
         let record = records.get(&outbox_key(&self.key)).map_err(|_| Error::Corrupt("outbox"))?.clone();
         let dequeue = || Effect::Dequeue(self.key.clone());
         let Some(mut outgoing) = parse::<Outgoing>(&record, "outbox")? else {
             return Ok(Outcome::Done(vec![dequeue()]));
         };
         if !outgoing.stanza.is_empty() {
-            return Ok(Outcome::Done(vec![Effect::Transmit(self.key.clone(), outgoing.stanza)]));
+            return Ok(Outcome::Done(vec![Effect::Transmit(self.key.clone(), outgoing.stanza, self.epoch)]));
         }
         let mut batch = Batch::new();
         let sent = records.get(&self.sent_key()).map_err(|_| Error::Corrupt("sent"))?.clone();
@@ -149,7 +156,7 @@ impl Send {
                 outgoing.stanza = sealed.stanza.clone();
                 batch.put(&record, outgoing.encode_to_vec());
                 let mut effects = sealed.events;
-                effects.push(Effect::Transmit(self.key.clone(), sealed.stanza));
+                effects.push(Effect::Transmit(self.key.clone(), sealed.stanza, self.epoch));
                 Ok(Outcome::Commit(batch, effects))
             }
             Err(Error::NotConnected) => Ok(Outcome::NeedBundle(self.to.clone())),
@@ -381,7 +388,10 @@ impl Engine {
         let key: Box<str> = self.order.next(self.now, &id).into();
         let entry = Entry::new(outgoing, Stage::AtWork)?;
         batch.put_owned(outbox_key(&key), outgoing.encode_to_vec());
-        Ok([Effect::Insert(key.clone(), Box::new(entry)), Effect::Transmit(key, outgoing.stanza.clone())])
+        Ok([
+            Effect::Insert(key.clone(), Box::new(entry)),
+            Effect::Transmit(key, outgoing.stanza.clone(), self.outbox.epoch),
+        ])
     }
 
     pub(crate) fn on_queued(&mut self, key: &str) {
@@ -411,14 +421,23 @@ impl Engine {
         let Some(entry) = self.outbox.entries.get_mut(key) else { return };
         let Ok(peer) = Address::of_jid(&entry.to) else { return };
         entry.stage = Stage::AtWork;
-        let job =
-            Send { key: key.into(), to: entry.to.clone(), id: entry.ack.2.clone(), peer: peer.clone(), bundle: None };
+        let job = Send {
+            key: key.into(),
+            epoch: self.outbox.epoch,
+            to: entry.to.clone(),
+            id: entry.ack.2.clone(),
+            peer: peer.clone(),
+            bundle: None,
+        };
         self.enqueue(LaneKey::Peer(peer), Job::Send(job));
     }
 
     /// A queued stanza is ready, and durable as it is: send it, or keep it for the next connection.
-    pub(crate) fn transmit(&mut self, key: &str, stanza: &[u8]) {
+    pub(crate) fn transmit(&mut self, key: &str, stanza: &[u8], epoch: u64) {
         let active = self.is_active();
+        if active && epoch != self.outbox.epoch {
+            return self.start_send(key);
+        }
         if let Some(entry) = self.outbox.entries.get_mut(key) {
             entry.stage = if active { Stage::Sent } else { Stage::Waiting };
         }
@@ -435,8 +454,8 @@ impl Engine {
         };
         let Some(from) = ack.from else { return };
         let Some(keys) = self.outbox.by_ack.get(&(class, from, ack.id.as_str().into())) else { return };
-        let sent = |key: &&Box<str>| self.outbox.entries.get(*key).is_some_and(|entry| entry.stage == Stage::Sent);
-        let Some(key) = keys.iter().find(sent).cloned() else { return };
+        let sent = |key: &str| self.outbox.entries.get(key).is_some_and(|entry| entry.stage == Stage::Sent);
+        let Some(key) = keys.iter().find(|key| sent(key)).cloned() else { return };
         let Some(entry) = self.outbox.entries.get_mut(&key) else { return };
         entry.stage = Stage::AtWork;
         let Ok(peer) = Address::of_jid(&entry.to) else { return };
