@@ -86,11 +86,15 @@ impl Given {
     }
 }
 
+/// Sender, ratchet key and counter.
+type MessageKey = (Jid, [u8; 32], u32);
+
 #[derive(Default)]
 pub(super) struct Check {
     pub(super) broken: Option<(Invariant, String)>,
     pub(super) sent: BTreeMap<MessageId, Sent>,
-    message_keys: BTreeMap<(Jid, [u8; 32], u32), ([u8; 32], String)>,
+    /// By sender, ratchet key and counter: what was encrypted, and for which message.
+    message_keys: BTreeMap<MessageKey, ([u8; 32], String)>,
     pre_keys: BTreeMap<(&'static str, [u8; 32], u32), [u8; 32]>,
 }
 

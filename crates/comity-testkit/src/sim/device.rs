@@ -14,7 +14,6 @@ use comity_xmpp::Node;
 use comity_xmpp::stanza::{Iq, KeyUpload, Message, Receipt};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
-use std::collections::BTreeMap;
 
 /// Batches and loads done together, at most.
 const GROUP: usize = 16;
@@ -43,7 +42,6 @@ pub(super) struct Device {
     /// When its answers come, so that they keep their order.
     answers_at: u64,
     ready: bool,
-    native_key: BTreeMap<u32, [u8; 32]>,
 }
 
 /// Index 1 is the native user, the others are the partner's.
@@ -70,7 +68,6 @@ impl Device {
             shown: None,
             answers_at: 0,
             ready: false,
-            native_key: BTreeMap::new(),
         }
     }
 
@@ -185,10 +182,10 @@ impl World<'_> {
                     self.learn_places(device);
                     self.answer_store(device, SimStore::answer(id, result));
                 } else {
-                    self.to_store(device, Job::Persist(id, batch));
+                    self.queue_job(device, Job::Persist(id, batch));
                 }
             }
-            Output::Load(id, query) => self.to_store(device, Job::Load(id, query)),
+            Output::Load(id, query) => self.queue_job(device, Job::Load(id, query)),
             Output::FetchToken(id, _) => {
                 let wait = self.between(5, 200);
                 let token = if self.fault(60) {
@@ -212,7 +209,7 @@ impl World<'_> {
         None
     }
 
-    fn to_store(&mut self, device: usize, job: Job) {
+    fn queue_job(&mut self, device: usize, job: Job) {
         let store = &mut self.devices[device].store;
         store.queue.push_back(job);
         if !std::mem::replace(&mut store.busy, true) {
@@ -294,8 +291,7 @@ impl World<'_> {
         match event {
             Told::AccountReady { noise_key, jid } => {
                 self.devices[device].ready = true;
-                let installation = self.devices[device].installation;
-                if is_native(device) && self.devices[device].native_key.insert(installation, noise_key).is_none() {
+                if is_native(device) {
                     let process = self.devices[device].process;
                     self.later(30, Event::Register(device, process, noise_key));
                 } else if let Some(jid) = jid {

@@ -13,13 +13,11 @@ impl World<'_> {
                 self.note(format_args!("fault: {device} is killed"));
                 self.crash(device);
             }
-            26..36 => {
-                if self.gatekeeper.up {
-                    self.note(format_args!("fault: the gatekeeper is killed"));
-                    self.kill_gatekeeper();
-                    let wait = self.between(50, 4_000);
-                    self.later(wait, Event::GatekeeperStart);
-                }
+            26..36 if self.gatekeeper.up => {
+                self.note(format_args!("fault: the gatekeeper is killed"));
+                self.kill_gatekeeper();
+                let wait = self.between(50, 4_000);
+                self.later(wait, Event::GatekeeperStart);
             }
             36..46 => {
                 self.note(format_args!("fault: {device} is cut off"));

@@ -537,7 +537,7 @@ impl World<'_> {
         if self.gatekeeper.up {
             let jid = self.devices[device].jid.clone().expect("a native user's number");
             self.gatekeeper.db.register(&jid, key);
-            self.commit_soon();
+            self.gatekeeper.synced.register(&jid, key); // the operator waits until it is done
         } else {
             self.later(500, Event::Register(device, process, key));
         }
