@@ -1,7 +1,7 @@
 //! `cargo xtask ci`: everything that has to hold. `.ci/run` calls this and nothing else.
 
 use crate::run::{Result, lines};
-use crate::{demo, fuzz, interop, tidy};
+use crate::{demo, fuzz, interop, test, tidy};
 use std::process::Command;
 use std::time::Instant;
 use xshell::{Shell, cmd};
@@ -44,6 +44,7 @@ fn steps(sh: &Shell, totals: &mut Option<String>) -> Result {
         cmd!(sh, "cargo build --workspace --all-features --bins --tests").run()?;
         demo::run(sh, "debug", &["--json"])
     })?;
+    step("simulation", || test::sim(sh, 500, 2000, None))?;
     step("foreign peers", || interop::interop(sh, "all"))?;
     step("fuzz targets", || fuzz::build(sh))?;
     step("fuzz seeds", || fuzz::seeds(sh))

@@ -40,6 +40,15 @@ xflags::xflags! {
             /// Kills, with `--server`. Default 200.
             optional --rounds rounds: u32
         }
+        /// The simulation: clients, a gatekeeper and a network under virtual time, everything that can fail failing.
+        cmd sim {
+            /// Seeds. Default 500.
+            optional --seeds seeds: u64
+            /// Events of each before the faults stop. Default 2000.
+            optional --steps steps: u32
+            /// Replays this seed alone and prints its trace.
+            optional --seed seed: u64
+        }
         /// Benchmarks against their peers: a table, and target/bench/AREA.json.
         cmd bench {
             /// xmpp, noise, signal, media or gatekeeper; all if left out.

@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask ci|test|tidy|fuzz|kill|soak|bench|demo|interop`. CI and a laptop run the same code.
+//! The project's own commands: `cargo xtask ci|test|tidy|fuzz|kill|soak|sim|bench|demo|interop`. CI and a laptop run the same code.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -33,6 +33,9 @@ fn main() -> ExitCode {
                 flags::XtaskCmd::Fuzz(flags) => fuzz::fuzz(&sh, &flags),
                 flags::XtaskCmd::Kill(flags) => test::kill(&sh, flags.kills.unwrap_or(1000)),
                 flags::XtaskCmd::Soak(flags) => test::soak(&sh, &flags),
+                flags::XtaskCmd::Sim(flags) => {
+                    test::sim(&sh, flags.seeds.unwrap_or(500), flags.steps.unwrap_or(2000), flags.seed)
+                }
                 flags::XtaskCmd::Bench(flags) => bench::bench(&sh, flags.area.as_deref(), flags.accept),
                 flags::XtaskCmd::Interop(flags) => interop::interop(&sh, flags.area.as_deref().unwrap_or("all")),
                 flags::XtaskCmd::Demo(_) => demo::demo(&sh, &[]),

@@ -45,6 +45,19 @@ pub(crate) fn test(sh: &Shell, args: &[OsString]) -> Result {
     if ok { Ok(()) } else { Err("tests failed".into()) }
 }
 
+/// Runs the simulation with so many seeds of so many steps, or replays one seed.
+pub(crate) fn sim(sh: &Shell, seeds: u64, steps: u32, seed: Option<u64>) -> Result {
+    let test = "nothing_is_lost_whatever_fails";
+    let run = cmd!(sh, "cargo test --workspace --all-features --test sim {test} -- --nocapture");
+    let run = run.env("COMITY_SIM_SEEDS", seeds.to_string()).env("COMITY_SIM_STEPS", steps.to_string());
+    match seed {
+        Some(seed) => run.env("COMITY_SIM_SEED", seed.to_string()),
+        None => run,
+    }
+    .run()?;
+    Ok(())
+}
+
 /// Runs the SIGKILL loop so often for each suite.
 pub(crate) fn kill(sh: &Shell, kills: u32) -> Result {
     let kills = kills.to_string();

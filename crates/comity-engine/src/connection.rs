@@ -25,6 +25,8 @@ pub(crate) struct Link {
     /// The application wants to be connected.
     pub(crate) wanted: bool,
     attempts: u32,
+    /// The store failed, and has not taken anything since: a login is of no use.
+    store_fails: bool,
     /// When the next attempt is due, if the server said so.
     not_before: Option<Timestamp>,
     shown: ConnectionState,
@@ -88,6 +90,7 @@ impl Link {
             state: State::Offline,
             wanted,
             attempts: 0,
+            store_fails: false,
             not_before: None,
             shown: ConnectionState::Offline,
             buffer: BytesMut::new(),
@@ -103,7 +106,17 @@ impl Link {
 
     /// The login is of use: the next failure is a first one.
     pub(crate) fn succeeded(&mut self) {
-        self.attempts = 0;
+        if !self.store_fails {
+            self.attempts = 0;
+        }
+    }
+
+    pub(crate) fn store_failed(&mut self) {
+        self.store_fails = true;
+    }
+
+    pub(crate) fn store_works(&mut self) {
+        self.store_fails = false;
     }
 
     pub(crate) fn session(&mut self) -> Option<&mut Session> {

@@ -71,7 +71,7 @@ pub(crate) enum Effect {
     /// The outbox has one more.
     Insert(Box<str>, Box<Entry>),
     /// A queued message or receipt is ready to go out.
-    Transmit(Box<str>, Bytes),
+    Transmit(Box<str>, Bytes, u64),
     /// A queued message or receipt is done with.
     Dequeue(Box<str>),
     /// A message was asked for once more, or a session was rebuilt for one.
@@ -131,7 +131,7 @@ impl Engine {
             Input::Received(bytes) => self.on_received(bytes),
             Input::Loaded(id, result) => self.on_loaded(id, result, rng),
             Input::Persisted(id) => self.on_persisted(id),
-            Input::PersistFailed(id, error) => self.on_persist_failed(id, error),
+            Input::PersistFailed(id, error) => self.on_persist_failed(id, error, rng),
             Input::Token(id, result) => self.on_token(id, result, rng),
             Input::EnlistAnswer(id, result) => self.on_enlist_answer(id, result, rng),
             Input::Command(id, command) => self.on_command(id, command, rng),
@@ -189,13 +189,14 @@ impl Engine {
 
     fn on_persisted(&mut self, id: BatchId) {
         let Some(then) = self.commits.remove(&id) else { return };
+        self.link.store_works();
         self.apply(then.effects);
         if let Some(lane) = then.lane {
             self.lane_done(&lane);
         }
     }
 
-    fn on_persist_failed(&mut self, id: BatchId, error: StoreError) {
+    fn on_persist_failed(&mut self, id: BatchId, error: StoreError, rng: &mut dyn CryptoRng) {
         let Some(then) = self.commits.remove(&id) else { return };
         match then.lane {
             Some(lane) if error == StoreError::Conflict => self.lane_conflict(&lane),
@@ -214,6 +215,7 @@ impl Engine {
                             self.reply(command, Err(Error::Store(error.clone())));
                         }
                         Effect::Queued(key) => self.outbox.remove(&key),
+                        Effect::Connect(_) => self.enlistment_lost(rng),
                         _ => {}
                     }
                 }
@@ -234,7 +236,7 @@ impl Engine {
                 Effect::Insert(key, entry) => self.outbox.insert(&key, *entry),
                 Effect::Counted(retry) => self.retries.count(*retry),
                 Effect::Stored => self.unconfirmed += 1,
-                Effect::Transmit(key, stanza) => self.transmit(&key, &stanza),
+                Effect::Transmit(key, stanza, epoch) => self.transmit(&key, &stanza, epoch),
                 Effect::Dequeue(key) => self.outbox.remove(&key),
                 Effect::Started => self.on_started(),
                 Effect::Connect(token) => self.connect_enlisted(token),

@@ -252,8 +252,11 @@ impl Engine {
         self.lane_start(key);
     }
 
-    /// The first job cannot be done; on to the next.
+    /// The first job cannot be done; on to the next, unless it is the store's fault.
     pub(crate) fn lane_failed(&mut self, key: &LaneKey, error: Error) {
+        if matches!(error, Error::Store(_)) {
+            return self.lane_dropped(key, &error);
+        }
         let Some(lane) = self.lanes.0.get_mut(key) else { return };
         lane.stage = Stage::Idle;
         lane.conflicts = 0;
@@ -265,6 +268,22 @@ impl Engine {
             }
         }
         self.lane_start(key);
+    }
+
+    /// The store failed. No job may overtake the first one: all of the lane go, and the connection with them. On the next
+    /// the server gives again what is not acknowledged, and the outbox what is not sent.
+    fn lane_dropped(&mut self, key: &LaneKey, error: &Error) {
+        let Some(lane) = self.lanes.0.remove(key) else { return };
+        for job in lane.jobs {
+            match job {
+                Job::Send(job) => self.outbox.wait(job.key()),
+                Job::Acked(job) => self.outbox.wait(job.key()),
+                Job::SafetyNumber(_) | Job::Accept(_) => self.apply(job.fail(error.clone())),
+                _ => {}
+            }
+        }
+        self.link.store_failed();
+        self.hang_up(Some(error.clone()));
     }
 
     /// A bundle came, or will not come.

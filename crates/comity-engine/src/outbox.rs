@@ -24,7 +24,10 @@ type AckKey = (Box<str>, Jid, Box<str>);
 #[derive(Default)]
 pub(crate) struct Outbox {
     entries: BTreeMap<Box<str>, Entry>,
-    by_ack: BTreeMap<AckKey, Box<str>>,
+    /// More than one where a message is sent again before the first sending is acknowledged.
+    by_ack: BTreeMap<AckKey, Vec<Box<str>>>,
+    /// Which connection it is. What a job began to send on an earlier one goes out in its turn, not when the job is done.
+    epoch: u64,
 }
 
 /// A queued stanza.
@@ -60,22 +63,33 @@ impl Entry {
 
 impl Outbox {
     pub(crate) fn insert(&mut self, key: &str, entry: Entry) {
-        self.by_ack.insert(entry.ack.clone(), key.into());
+        self.by_ack.entry(entry.ack.clone()).or_default().push(key.into());
         self.entries.insert(key.into(), entry);
     }
 
     pub(crate) fn remove(&mut self, key: &str) {
         if let Some(entry) = self.entries.remove(key)
-            && self.by_ack.get(&entry.ack).is_some_and(|k| **k == *key)
+            && let Some(keys) = self.by_ack.get_mut(&entry.ack)
         {
-            self.by_ack.remove(&entry.ack);
+            keys.retain(|other| **other != *key);
+            if keys.is_empty() {
+                self.by_ack.remove(&entry.ack);
+            }
+        }
+    }
+
+    /// A queued stanza goes out on the next connection.
+    pub(crate) fn wait(&mut self, key: &str) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.stage = Stage::Waiting;
         }
     }
 
     /// What was sent and not acknowledged goes out again.
     pub(crate) fn connection_gone(&mut self) {
+        self.epoch += 1;
         for entry in self.entries.values_mut() {
-            if entry.stage == Stage::Sent {
+            if matches!(entry.stage, Stage::Sent | Stage::AtWork) {
                 entry.stage = Stage::Waiting;
             }
         }
@@ -85,6 +99,7 @@ impl Outbox {
 /// Encrypts a queued message if that is still to be done, and sends it.
 pub(crate) struct Send {
     key: Box<str>,
+    epoch: u64,
     to: Jid,
     id: Box<str>,
     peer: Address,
@@ -96,6 +111,10 @@ fn outbox_key(key: &str) -> RecordKey {
 }
 
 impl Send {
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     fn sent_key(&self) -> RecordKey {
         RecordKey::new(RecordKind::Sent, format_args!("{}/{}", self.to, self.id))
     }
@@ -112,13 +131,16 @@ impl Send {
         records: &mut Records,
         rng: &mut dyn CryptoRng,
     ) -> Result<Outcome, Error> {
+        if self.epoch != engine.outbox.epoch {
+            return Ok(Outcome::Done(Vec::new()));
+        }
         let record = records.get(&outbox_key(&self.key)).map_err(|_| Error::Corrupt("outbox"))?.clone();
         let dequeue = || Effect::Dequeue(self.key.clone());
         let Some(mut outgoing) = parse::<Outgoing>(&record, "outbox")? else {
             return Ok(Outcome::Done(vec![dequeue()]));
         };
         if !outgoing.stanza.is_empty() {
-            return Ok(Outcome::Done(vec![Effect::Transmit(self.key.clone(), outgoing.stanza)]));
+            return Ok(Outcome::Done(vec![Effect::Transmit(self.key.clone(), outgoing.stanza, self.epoch)]));
         }
         let mut batch = Batch::new();
         let sent = records.get(&self.sent_key()).map_err(|_| Error::Corrupt("sent"))?.clone();
@@ -134,7 +156,7 @@ impl Send {
                 outgoing.stanza = sealed.stanza.clone();
                 batch.put(&record, outgoing.encode_to_vec());
                 let mut effects = sealed.events;
-                effects.push(Effect::Transmit(self.key.clone(), sealed.stanza));
+                effects.push(Effect::Transmit(self.key.clone(), sealed.stanza, self.epoch));
                 Ok(Outcome::Commit(batch, effects))
             }
             Err(Error::NotConnected) => Ok(Outcome::NeedBundle(self.to.clone())),
@@ -242,6 +264,10 @@ pub(crate) struct Acked {
 }
 
 impl Acked {
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     fn sent_key(&self) -> RecordKey {
         RecordKey::new(RecordKind::Sent, format_args!("{}/{}", self.to, self.id))
     }
@@ -362,7 +388,10 @@ impl Engine {
         let key: Box<str> = self.order.next(self.now, &id).into();
         let entry = Entry::new(outgoing, Stage::AtWork)?;
         batch.put_owned(outbox_key(&key), outgoing.encode_to_vec());
-        Ok([Effect::Insert(key.clone(), Box::new(entry)), Effect::Transmit(key, outgoing.stanza.clone())])
+        Ok([
+            Effect::Insert(key.clone(), Box::new(entry)),
+            Effect::Transmit(key, outgoing.stanza.clone(), self.outbox.epoch),
+        ])
     }
 
     pub(crate) fn on_queued(&mut self, key: &str) {
@@ -392,14 +421,23 @@ impl Engine {
         let Some(entry) = self.outbox.entries.get_mut(key) else { return };
         let Ok(peer) = Address::of_jid(&entry.to) else { return };
         entry.stage = Stage::AtWork;
-        let job =
-            Send { key: key.into(), to: entry.to.clone(), id: entry.ack.2.clone(), peer: peer.clone(), bundle: None };
+        let job = Send {
+            key: key.into(),
+            epoch: self.outbox.epoch,
+            to: entry.to.clone(),
+            id: entry.ack.2.clone(),
+            peer: peer.clone(),
+            bundle: None,
+        };
         self.enqueue(LaneKey::Peer(peer), Job::Send(job));
     }
 
     /// A queued stanza is ready, and durable as it is: send it, or keep it for the next connection.
-    pub(crate) fn transmit(&mut self, key: &str, stanza: &[u8]) {
+    pub(crate) fn transmit(&mut self, key: &str, stanza: &[u8], epoch: u64) {
         let active = self.is_active();
+        if active && epoch != self.outbox.epoch {
+            return self.start_send(key);
+        }
         if let Some(entry) = self.outbox.entries.get_mut(key) {
             entry.stage = if active { Stage::Sent } else { Stage::Waiting };
         }
@@ -415,8 +453,11 @@ impl Engine {
             _ => return,
         };
         let Some(from) = ack.from else { return };
-        let Some(key) = self.outbox.by_ack.get(&(class, from, ack.id.as_str().into())).cloned() else { return };
-        let Some(entry) = self.outbox.entries.get(&key) else { return };
+        let Some(keys) = self.outbox.by_ack.get(&(class, from, ack.id.as_str().into())) else { return };
+        let sent = |key: &str| self.outbox.entries.get(key).is_some_and(|entry| entry.stage == Stage::Sent);
+        let Some(key) = keys.iter().find(|key| sent(key)).cloned() else { return };
+        let Some(entry) = self.outbox.entries.get_mut(&key) else { return };
+        entry.stage = Stage::AtWork;
         let Ok(peer) = Address::of_jid(&entry.to) else { return };
         let job = Acked { key, to: entry.to.clone(), id: entry.ack.2.clone(), error: ack.error };
         self.enqueue(LaneKey::Peer(peer), Job::Acked(job));

@@ -153,11 +153,10 @@ impl Resend {
         let mut outgoing = Outgoing { retry: self.retry.count, ..sent };
         // A fetched bundle goes before the receipt's keys: it is fetched when those were not good enough.
         let offered = self.retry.keys.as_ref().map(|keys| retry_bundle(self.retry.registration, keys));
-        let bundle = self.bundle.clone().or(offered);
-        if bundle.is_some() && !engine.retries.may_rebuild(&self.peer, engine.now) {
-            let error = Error::Full("rebuilt sessions of one peer");
-            return Ok(Outcome::Done(vec![ack, Effect::Emit(Event::Warning(error))]));
-        }
+        // A peer with new keys asks for everything under way at once. What is beyond the limit goes by the session that
+        // the first of these rebuilt.
+        let may_rebuild = engine.retries.may_rebuild(&self.peer, engine.now);
+        let bundle = self.bundle.clone().or(offered).filter(|_| may_rebuild);
         match seal(engine, records, &self.peer, &self.from, &outgoing, bundle.as_ref(), rng) {
             Ok(sealed) => {
                 let mut batch = sealed.batch;
@@ -175,8 +174,12 @@ impl Resend {
                 Ok(Outcome::Commit(batch, effects))
             }
             // Keys that do not make a session, such as those that would downgrade one, are not used: fetch.
-            Err(Error::NotConnected | Error::Session(_)) if self.bundle.is_none() => {
+            Err(Error::NotConnected | Error::Session(_)) if self.bundle.is_none() && may_rebuild => {
                 Ok(Outcome::NeedBundle(self.from.clone()))
+            }
+            Err(Error::NotConnected) => {
+                let error = Error::Full("rebuilt sessions of one peer");
+                Ok(Outcome::Done(vec![ack, Effect::Emit(Event::Warning(error))]))
             }
             Err(error) => Ok(Outcome::Done(vec![ack, Effect::Emit(Event::Warning(error))])),
         }

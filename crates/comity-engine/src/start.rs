@@ -161,6 +161,16 @@ impl Engine {
         self.output(Output::Enlist(id, form));
     }
 
+    /// The id that the gatekeeper gave could not be stored: it gives the same again.
+    pub(crate) fn enlistment_lost(&mut self, rng: &mut dyn CryptoRng) {
+        if matches!(self.link.state, State::Storing) {
+            if let Some(account) = &mut self.account {
+                account.jid = None;
+            }
+            self.link_lost(rng);
+        }
+    }
+
     pub(crate) fn on_enlist_answer(&mut self, id: RequestId, result: Result<Bytes, String>, rng: &mut dyn CryptoRng) {
         let token = match &self.link.state {
             State::Enlisting(asked, token) if *asked == id => token.clone(),

@@ -105,7 +105,8 @@ impl Error {
     /// (PROTOCOL §7: 1 no session, 3 key id, 4 message, 7 MAC).
     pub const fn retry_code(&self) -> Option<u8> {
         match self {
-            Self::NoSession | Self::NoSenderKey | Self::UntrustedIdentity => Some(1),
+            // A peer who had no newer keys of ours when it began: ours in the receipt are what it needs.
+            Self::NoSession | Self::NoSenderKey | Self::UntrustedIdentity | Self::Downgrade { .. } => Some(1),
             Self::MissingPreKey => Some(3),
             Self::Malformed(_) | Self::BadPadding | Self::UnsupportedVersion(_) | Self::LowOrderKey => Some(4),
             Self::NotAuthentic | Self::BadSignature => Some(7),
