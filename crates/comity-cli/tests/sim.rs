@@ -2,6 +2,7 @@
 //! that can fail failing (`cargo xtask sim`).
 //!
 //! `COMITY_SIM_SEEDS` and `COMITY_SIM_STEPS` set how much runs; `COMITY_SIM_SEED` replays one seed and prints its trace.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::type_complexity, clippy::print_stdout, reason = "a test")]
 #![allow(clippy::disallowed_methods, reason = "the settings come from the environment, the seeds go to threads")]
 
 use comity_signal::Suites;
