@@ -10,8 +10,9 @@ use crate::outbox::{seal, sent_key};
 use crate::receive::Receive;
 use crate::record::{Outgoing, Sent, parse};
 use comity_core::{CryptoRng, Jid, MessageId, RecordKey, Timestamp};
+use comity_proto::Codec;
 use comity_signal::limits::{MAX_REBUILDS_PER_PEER, MAX_RETRIES_PER_MESSAGE, REBUILD_WINDOW};
-use comity_signal::{Account, Address, Records, keys_for_encrypt, merge};
+use comity_signal::{Account, Address, Records, keys_for_encrypt, merge, pinned_identity};
 use comity_xmpp::Node;
 use comity_xmpp::stanza::{Receipt, Retry, RetryKeys, nack};
 use std::collections::BTreeMap;
@@ -41,6 +42,11 @@ impl Retries {
     fn may_rebuild(&self, peer: &Address, now: Timestamp) -> bool {
         let limit = usize::try_from(MAX_REBUILDS_PER_PEER).unwrap_or(usize::MAX);
         self.rebuilt.get(peer).is_none_or(|at| at.iter().filter(|at| now.since(**at) < REBUILD_WINDOW).count() < limit)
+    }
+
+    /// Whether the session with this peer was rebuilt after that.
+    fn rebuilt_since(&self, peer: &Address, then: Timestamp) -> bool {
+        self.rebuilt.get(peer).is_some_and(|at| at.iter().any(|at| *at > then))
     }
 
     /// What was asked and rebuilt is durable.
@@ -146,20 +152,24 @@ impl Resend {
         rng: &mut dyn CryptoRng,
     ) -> Result<Outcome, Error> {
         let ack = Effect::Send(self.ack.clone());
-        let record = records.get(&sent_key(&self.from, &self.retry.id)).map_err(|_| Error::Corrupt("sent"))?;
-        let Some(sent) = parse::<Sent>(record, "sent")?.and_then(|sent| sent.outgoing) else {
+        let record = records.get(&sent_key(&self.from, &self.retry.id)).map_err(|_| Error::Corrupt("sent"))?.clone();
+        let Some(Sent { at, outgoing: Some(kept) }) = parse::<Sent>(&record, "sent")? else {
             return Ok(Outcome::Done(vec![ack]));
         };
-        let mut outgoing = Outgoing { retry: self.retry.count, ..sent };
+        let mut outgoing = Outgoing { retry: self.retry.count, ..kept.clone() };
         // A fetched bundle goes before the receipt's keys: it is fetched when those were not good enough.
         let offered = self.retry.keys.as_ref().map(|keys| retry_bundle(self.retry.registration, keys));
-        // A peer with new keys asks for everything under way at once. What is beyond the limit goes by the session that
-        // the first of these rebuilt.
-        let may_rebuild = engine.retries.may_rebuild(&self.peer, engine.now);
+        // A peer with new keys asks for everything under way at once: what went out before the session was rebuilt goes by
+        // that one, and what is beyond the limit, too; but an identity that it does not belong to has no use for it.
+        let pinned = pinned_identity(records, &self.peer).map_err(|e| Error::Session(e.to_string()))?;
+        let renewed = matches!(&offered, Some(Ok(bundle)) if pinned != Some(bundle.identity));
+        let since = engine.retries.rebuilt_since(&self.peer, Timestamp::from_millis(at));
+        let may_rebuild = renewed || (!since && engine.retries.may_rebuild(&self.peer, engine.now));
         let bundle = self.bundle.clone().or(offered).filter(|_| may_rebuild);
         match seal(engine, records, &self.peer, &self.from, &outgoing, bundle.as_ref(), rng) {
             Ok(sealed) => {
                 let mut batch = sealed.batch;
+                batch.put(&record, Sent { at: engine.now.as_millis(), outgoing: Some(kept) }.encode_to_vec());
                 outgoing.stanza = sealed.stanza;
                 let transmit = engine.queue_resent(&outgoing, &mut batch)?;
                 let event =
