@@ -64,14 +64,16 @@ impl Receive {
                 batch.put(&seen, Seen { at: engine.now.as_millis() }.encode_to_vec());
                 self.take(engine, &decrypted, batch)
             }
-            Err(comity_signal::Error::Duplicate) => Ok(Outcome::Done(vec![self.refuse(nack::OLD_COUNTER)])),
             Err(comity_signal::Error::IdentityChanged { identity }) => {
                 // Not acknowledged: it comes again once the application has accepted the new identity.
                 let identity = Some(*identity.as_bytes());
                 let told = Event::IdentityChanged { peer: self.from.clone(), identity, blocked: true };
                 Ok(Outcome::Done(vec![Effect::Emit(told)]))
             }
-            Err(error) if error.retry_code().is_some() => self.ask_again(engine, records, &error, rng),
+            // A counter that was used, of a message that was never taken: it is not lost before its sender was asked.
+            Err(error) if error.retry_code().is_some() || error == comity_signal::Error::Duplicate => {
+                self.ask_again(engine, records, &error, rng)
+            }
             Err(error) => Ok(Outcome::Done(vec![
                 self.refuse(nack::UNHANDLED),
                 Effect::Emit(Event::Warning(Error::Session(error.to_string()))),

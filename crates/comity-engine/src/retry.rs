@@ -89,7 +89,9 @@ impl Receive {
             Event::Undecryptable { from: self.from.clone(), id: self.id.clone(), count, cause: error.to_string() };
         if count >= MAX_RETRIES_PER_MESSAGE {
             engine.retries.forget(&self.from, &self.id);
-            return Ok(Outcome::Done(vec![self.refuse(nack::UNHANDLED), Effect::Emit(event)]));
+            let duplicate = *error == comity_signal::Error::Duplicate;
+            let code = if duplicate { nack::OLD_COUNTER } else { nack::UNHANDLED };
+            return Ok(Outcome::Done(vec![self.refuse(code), Effect::Emit(event)]));
         }
         let counted = Effect::Counted(Box::new(Counted::Asked(self.from.clone(), self.id.clone(), count)));
         let account = Account::load(records).map_err(session)?;
