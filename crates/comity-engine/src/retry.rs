@@ -167,8 +167,15 @@ impl Resend {
         let renewed = matches!(&offered, Some(Ok(bundle)) if pinned != Some(bundle.identity));
         let since = engine.retries.rebuilt_since(&self.peer, Timestamp::from_millis(at));
         let may_rebuild = renewed || (!since && engine.retries.may_rebuild(&self.peer, engine.now));
-        let bundle = self.bundle.clone().or(offered).filter(|_| may_rebuild);
-        match seal(engine, records, &self.peer, &self.from, &outgoing, bundle.as_ref(), rng) {
+        let offered = self.bundle.clone().or(offered);
+        let mut bundle = offered.clone().filter(|_| may_rebuild);
+        let mut sealed = seal(engine, records, &self.peer, &self.from, &outgoing, bundle.as_ref(), rng);
+        if !may_rebuild && sealed.as_ref().err() == Some(&Error::NotConnected) {
+            // The one that was rebuilt is there no more: the server has told of a new identity.
+            bundle = offered;
+            sealed = seal(engine, records, &self.peer, &self.from, &outgoing, bundle.as_ref(), rng);
+        }
+        match sealed {
             Ok(sealed) => {
                 let mut batch = sealed.batch;
                 batch.put(&record, Sent { at: engine.now.as_millis(), outgoing: Some(kept) }.encode_to_vec());
@@ -186,12 +193,9 @@ impl Resend {
                 Ok(Outcome::Commit(batch, effects))
             }
             // Keys that do not make a session, such as those that would downgrade one, are not used: fetch.
-            Err(Error::NotConnected | Error::Session(_)) if self.bundle.is_none() && may_rebuild => {
+            Err(Error::NotConnected) if self.bundle.is_none() => Ok(Outcome::NeedBundle(self.from.clone())),
+            Err(Error::Session(_)) if self.bundle.is_none() && bundle.is_some() => {
                 Ok(Outcome::NeedBundle(self.from.clone()))
-            }
-            Err(Error::NotConnected) => {
-                let error = Error::Full("rebuilt sessions of one peer");
-                Ok(Outcome::Done(vec![ack, Effect::Emit(Event::Warning(error))]))
             }
             Err(error) => Ok(Outcome::Done(vec![ack, Effect::Emit(Event::Warning(error))])),
         }
