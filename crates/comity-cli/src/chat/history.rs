@@ -516,6 +516,9 @@ mod tests {
             history.0.execute(insert, [id]).unwrap();
         }
         let kept = |sql| history.0.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap();
-        assert_eq!((kept("SELECT count(*) FROM message"), kept("SELECT CAST(min(id) AS INTEGER) FROM message")), (3, 2));
+        assert_eq!(
+            (kept("SELECT count(*) FROM message"), kept("SELECT CAST(min(id) AS INTEGER) FROM message")),
+            (3, 2)
+        );
     }
 }
