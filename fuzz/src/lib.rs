@@ -8,6 +8,7 @@ mod media;
 mod noise;
 mod stanza;
 mod tree;
+mod tus;
 mod websocket;
 mod xmpp;
 
@@ -34,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     ("identity_token", identity::token),
     ("identity_jwks", identity::jwks),
     ("gatekeeper_enlist_form", identity::enlist_form),
+    ("partner_tus_headers", tus::headers),
 ];
 
 /// Targets whose body is a file of its own, for it needs a foreign implementation that only this folder's lock file has.

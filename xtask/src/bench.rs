@@ -6,6 +6,7 @@
 mod instructions;
 mod media;
 mod noise;
+mod relay;
 mod signal;
 mod xmpp;
 

@@ -1,9 +1,11 @@
 //! Our side of `cargo xtask bench media`: for each line `{"cmd":"encrypt","path"}` encrypts that file into another one
-//! and answers the nanoseconds; for `{"bench"}` those of format 2 over 4 MiB, or of its bare AEAD over as many segments.
+//! and answers the nanoseconds; for `{"bench"}` those of format 2 over 4 MiB, or of its bare AEAD over as many segments; of format 1 over
+//! 16 MiB in memory, or the least that its passes can take on two cores.
 #![allow(
     clippy::print_stdout,
     clippy::disallowed_methods,
     clippy::expect_used,
+    clippy::indexing_slicing,
     reason = "a program that measures time"
 )]
 
@@ -11,11 +13,14 @@ use aes_gcm::aead::KeyInit as _;
 use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::{AeadInOut as _, Aes256Gcm};
 use bytes::BytesMut;
+use cbc::cipher::{Array, BlockModeEncrypt as _, KeyIvInit as _};
 use comity_benches::side::{Answer, time};
 use comity_media::format2::{Decryptor, Encryptor, encrypt};
-use comity_media::transfer::{Progress, encrypt_file};
+use comity_media::transfer::{Progress, encrypt_file, encrypt_parallel};
 use comity_media::{Limits, MediaKey, MediaKind};
+use hmac::{Hmac, Mac as _};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
@@ -26,7 +31,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     for line in std::io::stdin().lines() {
         let request: Value = serde_json::from_str(&line?)?;
         if let Some(bench) = request.get("bench").and_then(Value::as_str) {
-            let Answer::Nanoseconds(ns) = format2(bench)? else { return Err("no figure".into()) };
+            let ns = match bench {
+                "format1" => nanoseconds(format1()),
+                "format1_bound" => format1_bound(),
+                _ => nanoseconds(format2(bench)?),
+            };
             println!("{}", json!({"ns": ns}));
             continue;
         }
@@ -40,6 +49,46 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{}", json!({"ns": u64::try_from(ns)?}));
     }
     Ok(())
+}
+
+fn nanoseconds(answer: Answer) -> f64 {
+    let Answer::Nanoseconds(ns) = answer else { unreachable!("a time") };
+    ns
+}
+
+const FORMAT1_LEN: usize = 16 << 20;
+/// As long as every pass over it finds it in the nearest cache.
+const PIECE_LEN: usize = 16 << 10;
+
+fn format1() -> Answer {
+    let (plain, key) = (vec![0x5a; FORMAT1_LEN], MediaKey::from([7; 32]));
+    time(|| {
+        let mut rest = &plain[..];
+        let read = |chunk: &mut [u8]| {
+            let (head, tail) = rest.split_at(chunk.len().min(rest.len()));
+            chunk[..head.len()].copy_from_slice(head);
+            rest = tail;
+            Ok(head.len())
+        };
+        let write = |sealed: &[u8]| {
+            std::hint::black_box(sealed);
+            Ok(())
+        };
+        encrypt_parallel(MediaKind::Document, &key, Limits::default(), read, write).expect("small");
+    })
+}
+
+/// CBC encryption, a MAC and two hashes: together they take two cores half their sum, and CBC encryption is serial.
+fn format1_bound() -> f64 {
+    let mut piece = vec![0x5a; PIECE_LEN];
+    let pieces = (FORMAT1_LEN / PIECE_LEN) as f64;
+    let mut cbc = cbc::Encryptor::<aes::Aes256>::new(&[1; 32].into(), &[2; 16].into());
+    let seal = nanoseconds(time(|| cbc.encrypt_blocks(Array::slice_as_chunks_mut(&mut piece).0)));
+    let mut hash = Sha256::new();
+    let hash = nanoseconds(time(|| hash.update(&piece)));
+    let mut mac = Hmac::<Sha256>::new(&[3; 64].into());
+    let mac = nanoseconds(time(|| mac.update(&piece)));
+    pieces * seal.max((seal + mac + 2.0 * hash) / 2.0)
 }
 
 /// Plaintext of one call: 64 segments, but for header and tags.

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 const SEEDS: u64 = 40;
 const STEPS: u32 = 2_000;
 /// Per hundred seeds of [`STEPS`] steps at least this much has happened, or the run says nothing.
-const MINIMA: [(&str, fn(&Counts) -> u64, u64); 10] = [
+const MINIMA: [(&str, fn(&Counts) -> u64, u64); 11] = [
     ("sends", |c| c.sends, 1_000),
     ("deliveries", |c| c.deliveries, 1_000),
     ("client crashes", |c| c.client_crashes, 200),
@@ -25,6 +25,7 @@ const MINIMA: [(&str, fn(&Counts) -> u64, u64); 10] = [
     ("broken connections", |c| c.breaks + c.half_open, 50),
     ("retries", |c| c.retries, 50),
     ("identity changes", |c| c.identity_changes, 10),
+    ("accepted identities", |c| c.accepted, 10),
     ("store failures", |c| c.store_failures, 100),
     ("duplicates", |c| c.duplicates, 50),
 ];

@@ -1,9 +1,10 @@
 //! Setting up a client: what must be decided, in one place.
 
 use crate::client::{Client, Events};
-use crate::driver::{Driver, Places};
+use crate::driver::{Driver, Places, Tell};
 use crate::http::{Http, PartnerServer, TokenSource};
-use crate::limits::{COMMAND_QUEUE, EVENT_QUEUE};
+use crate::limits::{COMMAND_QUEUE, EVENT_QUEUE, MEDIA_REQUESTS};
+use crate::media_retry;
 use crate::transfer::Hosting;
 use crate::{Config, Error, Role};
 use comity_core::Store;
@@ -80,8 +81,13 @@ impl ClientBuilder {
             Role::Partner { user } => user.as_str().to_owned(),
             Role::Native { phone_number } => phone_number.to_string(),
         };
-        let driver = Driver::new(Engine::new(self.config, self.suites), account, places, self.store, tell, me);
+        let (request, requests) = mpsc::channel(MEDIA_REQUESTS);
+        let tell = Tell { events: tell, me, requests: request };
+        let driver = Driver::new(Engine::new(self.config, self.suites), account, places, self.store, tell);
         tokio::spawn(driver.run(queue));
-        Ok((Client::new(commands, hosting), Events(events)))
+        let hosting = Arc::new(hosting);
+        let (held, dropped) = mpsc::channel(1);
+        tokio::spawn(media_retry::answer_requests(commands.downgrade(), Arc::clone(&hosting), requests, dropped));
+        Ok((Client::new(commands, hosting, Some(held)), Events(events)))
     }
 }

@@ -6,6 +6,7 @@ use crate::transfer::Hosting;
 use crate::{Command, Config, Content, Error, Event, EventId, LookUp, Reply, ReportedMessage, Target};
 use comity_core::{IntegratorId, Jid, MessageId, Store};
 use comity_signal::Suites;
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -18,6 +19,8 @@ use tokio::sync::{mpsc, oneshot};
 pub struct Client {
     commands: mpsc::Sender<Ask>,
     pub(crate) hosting: Arc<Hosting>,
+    /// Closed when the application has dropped its last handle; none in the client's own.
+    _held: Option<mpsc::Sender<Infallible>>,
 }
 
 /// What happens at a client, in order.
@@ -54,8 +57,12 @@ impl Client {
         }
     }
 
-    pub(crate) fn new(commands: mpsc::Sender<Ask>, hosting: Hosting) -> Self {
-        Self { commands, hosting: Arc::new(hosting) }
+    pub(crate) const fn new(
+        commands: mpsc::Sender<Ask>,
+        hosting: Arc<Hosting>,
+        held: Option<mpsc::Sender<Infallible>>,
+    ) -> Self {
+        Self { commands, hosting, _held: held }
     }
 
     /// Runs a command to its end.
@@ -68,7 +75,7 @@ impl Client {
         answered.await.map_err(|_| Error::Stopped)?
     }
 
-    async fn done(&self, command: Command) -> Result<(), Error> {
+    pub(crate) async fn done(&self, command: Command) -> Result<(), Error> {
         match self.run(command).await? {
             Reply::Done => Ok(()),
             _ => Err(Error::UnexpectedReply),

@@ -5,7 +5,7 @@ use crate::http::{TokenSource, enlist};
 use crate::limits::{EVENT_RESERVE, STORE_GROUP};
 use crate::link::{Link, LinkEvent};
 use comity_core::{Batch, Jid, Record, Store, StoreError, Timestamp};
-use comity_engine::{BatchId, Command, CommandId, Engine, Event, Input, Output, Query, Reply, RequestId};
+use comity_engine::{BatchId, Command, CommandId, Engine, Event, Input, MediaRequest, Output, Query, Reply, RequestId};
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use std::collections::HashMap;
@@ -29,6 +29,14 @@ pub(crate) struct Places {
     pub(crate) tokens: Option<Arc<dyn TokenSource>>,
 }
 
+/// Who hears of events.
+pub(crate) struct Tell {
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) me: watch::Sender<Option<Jid>>,
+    /// Requests for files that were sent.
+    pub(crate) requests: mpsc::Sender<MediaRequest>,
+}
+
 enum StoreJob {
     Persist(BatchId, Batch),
     Load(RequestId, Query),
@@ -43,8 +51,7 @@ pub(crate) struct Driver {
     answers: mpsc::UnboundedReceiver<Input>,
     answer: mpsc::UnboundedSender<Input>,
     asked: HashMap<CommandId, oneshot::Sender<Result<Reply, Error>>>,
-    events: mpsc::Sender<Event>,
-    me: watch::Sender<Option<Jid>>,
+    tell: Tell,
     next_command: u64,
     clock: Clock,
     /// Who it is, for the log.
@@ -52,14 +59,7 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(
-        engine: Engine,
-        account: String,
-        places: Places,
-        store: Arc<dyn Store>,
-        events: mpsc::Sender<Event>,
-        me: watch::Sender<Option<Jid>>,
-    ) -> Self {
+    pub(crate) fn new(engine: Engine, account: String, places: Places, store: Arc<dyn Store>, tell: Tell) -> Self {
         let (answer, answers) = mpsc::unbounded_channel();
         let (jobs, queue) = mpsc::unbounded_channel();
         tokio::spawn(store_task(store, queue, answer.clone()));
@@ -71,8 +71,7 @@ impl Driver {
             answers,
             answer,
             asked: HashMap::new(),
-            events,
-            me,
+            tell,
             next_command: 0,
             clock: Clock::new(),
             account,
@@ -85,7 +84,7 @@ impl Driver {
         let mut deadline = self.feed(Input::Start).await;
         loop {
             // A full event queue stops reading from the server; everything else goes on.
-            let may_read = self.events.is_closed() || self.events.capacity() > EVENT_RESERVE;
+            let may_read = self.tell.events.is_closed() || self.tell.events.capacity() > EVENT_RESERVE;
             let wait = deadline.map_or(Duration::from_secs(3600), |at| at.since(self.clock.now()));
             let wait = if may_read { wait } else { wait.min(Duration::from_millis(20)) };
             let input = tokio::select! {
@@ -179,10 +178,15 @@ impl Driver {
 
     fn tell(&self, event: Event) {
         if let Event::AccountReady { jid: Some(jid), .. } | Event::Enlisted { jid } = &event {
-            self.me.send_replace(Some(jid.clone()));
+            self.tell.me.send_replace(Some(jid.clone()));
+        }
+        if let Event::MediaRequested(request) = &event
+            && let Err(mpsc::error::TrySendError::Full(_)) = self.tell.requests.try_send((**request).clone())
+        {
+            tracing::warn!("more files are asked for than can be answered for; one waits for the next start");
         }
         // Reading stopped long before the queue is full. A message that finds no place is given again at the next start.
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.events.try_send(event) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.tell.events.try_send(event) {
             tracing::warn!("the application takes no events; one was dropped");
         }
     }

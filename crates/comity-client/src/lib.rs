@@ -11,6 +11,7 @@ mod error;
 mod http;
 pub mod limits;
 mod link;
+mod media_retry;
 mod seal;
 mod sqlite;
 mod transfer;
@@ -18,11 +19,12 @@ mod transfer;
 pub use builder::ClientBuilder;
 pub use client::{Client, Events};
 pub use comity_engine::{
-    Command, Config, ConnectionState, Content, Event, EventId, Failure, LoginRefusal, LookUp, Media, MessageEvent,
-    MessageState, NextStep, Quote, Reply, ReportedMessage, Role, Side, StreamEnd, Target,
+    Command, Config, ConnectionState, Content, Event, EventId, Failure, LoginRefusal, LookUp, Media, MediaRequest,
+    MessageEvent, MessageState, NextStep, Quote, Reply, ReportedMessage, Role, Side, StreamEnd, Target,
 };
 pub use comity_media::transfer::{Progress, Received};
 pub use error::Error;
 pub use http::{Http, PartnerServer, TokenSource};
+pub use media_retry::Fetched;
 pub use sqlite::SqliteStore;
 pub use transfer::{FileToSend, SentFile};

@@ -30,5 +30,15 @@ pub const EVENT_RESERVE: usize = 1024;
 /// Commands that wait for the engine.
 pub const COMMAND_QUEUE: usize = 256;
 
+/// Requests for files of ours that wait for their answers; one more waits for the next start.
+pub const MEDIA_REQUESTS: usize = 256;
+
+/// A request that could not be answered, as no host takes the file, is tried again after this; the wait doubles up to
+/// [`MEDIA_ANSWER_MAX`].
+pub const MEDIA_ANSWER_MIN: Duration = Duration::from_secs(2);
+
+/// See [`MEDIA_ANSWER_MIN`].
+pub const MEDIA_ANSWER_MAX: Duration = Duration::from_secs(300);
+
 /// Store operations taken together: batches among them share one commit.
 pub const STORE_GROUP: usize = 256;

@@ -1,7 +1,7 @@
 //! Files: encrypted here, hosted by the partner or the gatekeeper, fetched from the gatekeeper (PROTOCOL §10).
 
 use crate::http::PartnerServer;
-use crate::{Client, Command, Content, Error, Media, Reply};
+use crate::{Client, Command, Error, Media, Reply};
 use comity_core::{IntegratorId, Jid, MessageId, Secret, Timestamp};
 use comity_engine::MediaConn;
 use comity_media::transfer::{
@@ -47,6 +47,8 @@ pub struct SentFile {
     pub file_length: u64,
     /// SHA-256 of the file.
     pub file_sha256: [u8; 32],
+    /// Where it is hosted: at the partner's, under the last part.
+    pub direct_path: String,
 }
 
 impl Client {
@@ -83,11 +85,12 @@ impl Client {
             sidecar: facts.sidecar.clone(),
         };
         let (kind, file_length, file_sha256) = (media.kind, media.file_length, media.file_sha256);
-        let id = self.send(to, Content::Media(Box::new(media)), None).await?;
-        Ok(SentFile { id, kind, file_length, file_sha256 })
+        let direct_path = media.direct_path.clone();
+        let id = self.send_media(to, media, &path).await?;
+        Ok(SentFile { id, kind, file_length, file_sha256, direct_path })
     }
 
-    async fn upload(&self, file: &EncryptedFile, progress: &Progress) -> Result<Uploaded, Error> {
+    pub(crate) async fn upload(&self, file: &EncryptedFile, progress: &Progress) -> Result<Uploaded, Error> {
         let hosting = &self.hosting;
         let transfers = hosting.transfers.clone();
         if hosting.native {
@@ -111,11 +114,12 @@ impl Client {
     }
 
     /// Fetches a file that came with a message, through the gatekeeper's media server. The file appears under its name
-    /// in the client's directory only once its MAC, hashes and length are verified; on error or cancellation nothing is
-    /// left.
+    /// in the client's directory only once its MAC, hashes and length are verified and it is no program that the message
+    /// calls something else. A download that broke off, was cancelled or was killed leaves its encrypted bytes in the
+    /// directory; the next call goes on from there.
     ///
     /// # Errors
-    /// [`Error::Media`].
+    /// [`Error::Media`]; its [`remedy`](comity_media::Error::remedy) says what to do about it.
     pub async fn download(&self, media: &Media, progress: &Progress) -> Result<Received, Error> {
         let hosting = &self.hosting;
         let download = Download {
@@ -130,8 +134,9 @@ impl Client {
             },
             dir: hosting.files.clone(),
             name_hint: name_hint(media),
+            declared: Some(media.mimetype.clone()),
         };
-        Ok(hosting.transfers.download(download, progress).await?)
+        Ok(hosting.transfers.download_resumable(download, progress).await?)
     }
 }
 

@@ -77,7 +77,7 @@ macro_rules! numbers {
         }
     )*};
 }
-numbers!(u16, u32, usize);
+numbers!(u16, u32, u64, usize);
 
 impl Value for bool {
     const TAKES: &'static str = "`true` or `false`";
@@ -231,6 +231,12 @@ profile! {
     ["8" D] element_pq_list: String = "pqlist";
     /// The element of the post-quantum key of last resort.
     ["8" D] element_pq_last: String = "pqlast";
+    /// Longest media file that is relayed or taken, in bytes.
+    ["10" D] media_max_len: u64 = 2_147_483_648u64;
+    /// Longest silence within a media transfer, and longest wait for a media host's answer.
+    ["10" D] media_idle: Duration = Duration::from_secs(30);
+    /// Longest media transfer.
+    ["10" D] media_total: Duration = Duration::from_secs(3600);
     /// Time-out of a push call.
     ["11" D] push_timeout: Duration = Duration::from_secs(10);
     /// Tries of one wake-up.

@@ -35,6 +35,8 @@ pub enum RecordKind {
     Sent = 11,
     /// Connection state: server key, credentials, counters.
     Meta = 12,
+    /// A file that was asked for again.
+    MediaRetry = 13,
 }
 
 /// A record's key: its kind and a text that is unique within the kind.

@@ -54,7 +54,14 @@ impl Engine {
                 self.on_network_changed();
                 self.reply(id, Ok(Reply::Done));
             }
-            Command::Send { to, content, id: message } => self.queue_message(id, &to, &content, message, rng)?,
+            Command::Send { to, content, id: message } => {
+                self.queue_message(id, &to, &content, message, String::new(), rng)?
+            }
+            Command::SendMedia { to, media, id: message, source } => {
+                self.queue_media(id, &to, *media, message, source, rng)?;
+            }
+            Command::AskMedia { chat, id: message, key } => self.ask_media(id, chat, message, key)?,
+            Command::AnswerMedia { event, to, direct_path } => self.answer_media(id, event, to, direct_path)?,
             Command::MarkRead { chat, ids, played } => self.queue_receipts(id, &chat, &ids, played)?,
             Command::Typing { to, composing } => {
                 if self.is_active() {

@@ -14,7 +14,7 @@ use crate::sweep::Sweep;
 use crate::upkeep::Upkeep;
 use bytes::Bytes;
 use comity_core::{Batch, CryptoRng, Jid, Record, RecordKind, StoreError, Timestamp};
-use comity_signal::Suites;
+use comity_signal::{Address, Suites};
 use comity_xmpp::{Dialect, Node};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -32,6 +32,8 @@ pub struct Engine {
     pub(crate) iqs: Iqs,
     pub(crate) outbox: Outbox,
     pub(crate) retries: Retries,
+    /// Peers with a message that waits for their identity to be accepted, and the connection it came by.
+    pub(crate) held: BTreeMap<Address, u64>,
     pub(crate) order: Order,
     pub(crate) sweep: Sweep,
     pub(crate) upkeep: Upkeep,
@@ -78,6 +80,8 @@ pub(crate) enum Effect {
     Counted(Box<crate::retry::Counted>),
     /// A message waits for the application to confirm it.
     Stored,
+    /// One less does.
+    Confirmed,
     /// The account's start goes on.
     Started,
     /// The account is enlisted: log in with this token.
@@ -109,6 +113,7 @@ impl Engine {
             iqs: Iqs::default(),
             outbox: Outbox::default(),
             retries: Retries::default(),
+            held: BTreeMap::new(),
             order: Order::default(),
             sweep: Sweep::default(),
             upkeep: Upkeep::default(),
@@ -236,6 +241,7 @@ impl Engine {
                 Effect::Insert(key, entry) => self.outbox.insert(&key, *entry),
                 Effect::Counted(retry) => self.retries.count(*retry),
                 Effect::Stored => self.unconfirmed += 1,
+                Effect::Confirmed => self.unconfirmed = self.unconfirmed.saturating_sub(1),
                 Effect::Transmit(key, stanza, epoch) => self.transmit(&key, &stanza, epoch),
                 Effect::Dequeue(key) => self.outbox.remove(&key),
                 Effect::Started => self.on_started(),

@@ -35,7 +35,7 @@ impl Engine {
         }
     }
 
-    fn answer(&mut self, ack: Option<Ack>, refusal: Option<u16>) {
+    pub(crate) fn answer(&mut self, ack: Option<Ack>, refusal: Option<u16>) {
         let Some(mut ack) = ack else { return };
         ack.error = refusal;
         self.send(&ack.into_node());
@@ -57,6 +57,7 @@ impl Engine {
                     return self.enqueue(LaneKey::Peer(peer), Job::IdentityChanged(job));
                 }
             }
+            notice::MEDIA_RETRY => return self.on_media_retry(&notification, ack),
             notice::ENCRYPT if notification.payload::<KeyCount>().is_ok() => self.refill(),
             notice::INTEROP => {
                 if let Ok(ping) = notification.payload::<InteropPingNotice>() {

@@ -1,9 +1,11 @@
 //! What goes into the engine and what comes out.
 
 use crate::Error;
+use crate::Media;
 use crate::content::Content;
 use bytes::Bytes;
 use comity_core::{Batch, IntegratorId, Jid, MessageId, Record, RecordKey, RecordKind, StoreError, Timestamp};
+use comity_media::{MediaKey, MediaKind};
 use comity_noise::Pattern;
 
 /// Names a command, so that its reply finds its caller. Chosen by the caller; unique among the commands under way.
@@ -106,6 +108,40 @@ pub enum Command {
         content: Content,
         /// The id, for idempotence; drawn if not given.
         id: Option<MessageId>,
+    },
+    /// Send a file's message, as [`Command::Send`] does, and remember where the application has the file: should the peer
+    /// ask for it again, [`Event::MediaRequested`] gives that back.
+    SendMedia {
+        /// The chat.
+        to: Jid,
+        /// The file.
+        media: Box<Media>,
+        /// The id, for idempotence; drawn if not given.
+        id: Option<MessageId>,
+        /// Where the application has the file, of at most [`crate::limits::MAX_SOURCE_LEN`] bytes; it is told to nobody.
+        source: String,
+    },
+    /// Ask a message's sender for its file again, because it is gone from the media host. The request is durable when this
+    /// is answered; [`Event::MediaRefreshed`] or [`Event::MediaGone`] follows, perhaps much later, perhaps never. Within
+    /// [`crate::limits::MEDIA_RETRY_INTERVAL`] of an unanswered request this does nothing; past
+    /// [`crate::limits::MAX_MEDIA_RETRIES`] it fails with [`Error::Full`].
+    AskMedia {
+        /// The chat.
+        chat: Jid,
+        /// The message.
+        id: MessageId,
+        /// The file's key.
+        key: MediaKey,
+    },
+    /// Answer an [`Event::MediaRequested`], which this confirms, too. The answer is durable when this is answered; an event
+    /// that was answered before changes nothing.
+    AnswerMedia {
+        /// The event.
+        event: EventId,
+        /// Who asked.
+        to: Jid,
+        /// Where the file is again; `None`: the sender has it no more.
+        direct_path: Option<String>,
     },
     /// Tell the peer that these messages were read, or, for voice notes, played.
     MarkRead {
@@ -387,6 +423,31 @@ pub enum Event {
     },
     /// A message.
     Message(Box<MessageEvent>),
+    /// A peer asks for the file of a message of ours again: upload it, and say with [`Command::AnswerMedia`] where it is.
+    /// Given again after a restart until then. [`Command::Confirm`] instead lets it, and what the peer asks of this message
+    /// from then on, go unanswered.
+    MediaRequested(Box<MediaRequest>),
+    /// A file that was asked for again is there. Given again after a restart until [`Command::Confirm`] names its `event`.
+    MediaRefreshed {
+        /// For [`Command::Confirm`].
+        event: EventId,
+        /// The chat.
+        chat: Jid,
+        /// The message.
+        id: MessageId,
+        /// Its path now, in place of the message's; key and hashes are as they were.
+        direct_path: String,
+    },
+    /// The sender of a file that was asked for again has it no more. Given again after a restart until
+    /// [`Command::Confirm`] names its `event`.
+    MediaGone {
+        /// For [`Command::Confirm`].
+        event: EventId,
+        /// The chat.
+        chat: Jid,
+        /// The message.
+        id: MessageId,
+    },
     /// A message came that could not be decrypted; its sender was asked to send it again.
     Undecryptable {
         /// The chat.
@@ -454,6 +515,31 @@ pub enum Event {
     Deleted,
     /// Something failed that no command waits for.
     Warning(Error),
+}
+
+/// A peer's request for a file that it was sent. That the peer knows the file's key, and means this message, is verified.
+#[derive(Clone)]
+pub struct MediaRequest {
+    /// For [`Command::AnswerMedia`].
+    pub event: EventId,
+    /// Who asks: the chat.
+    pub from: Jid,
+    /// The message.
+    pub id: MessageId,
+    /// As what the file was sent.
+    pub kind: MediaKind,
+    /// The file's key: the same file under it has the same encrypted form.
+    pub key: MediaKey,
+    /// SHA-256 of the encrypted file, as the message has it: another file is of no use to the peer.
+    pub file_enc_sha256: [u8; 32],
+    /// Where the application said it has the file ([`Command::SendMedia`]).
+    pub source: Option<String>,
+}
+
+impl core::fmt::Debug for MediaRequest {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "MediaRequest({:?})", self.kind)
+    }
 }
 
 /// A message that came in. It is given again after a restart until [`Command::Confirm`] names its `event`.

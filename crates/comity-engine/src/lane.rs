@@ -8,7 +8,7 @@
 use crate::engine::{Effect, Engine, Loading, Then};
 use crate::io::{Event, Query};
 use crate::limits::{MAX_CONFLICTS, MAX_LANE_JOBS};
-use crate::{Error, keys, outbox, receipts, receive, retry, upkeep};
+use crate::{Error, keys, media_retry, outbox, receipts, receive, retry, upkeep};
 use comity_core::{Batch, CryptoRng, Jid, Record, RecordKey, StoreError};
 use comity_signal::{Address, Bundle, Records, account_key};
 use std::collections::{BTreeMap, VecDeque};
@@ -57,7 +57,7 @@ enum Fetch {
 
 /// Something to do with a peer's records.
 pub(crate) enum Job {
-    Send(outbox::Send),
+    Send(Box<outbox::Send>),
     Acked(outbox::Acked),
     Receive(Box<receive::Receive>),
     Receipt(receipts::Receipt),
@@ -69,6 +69,7 @@ pub(crate) enum Job {
     Rotate(upkeep::Rotate),
     Digest(Box<upkeep::Digest>),
     Prune(upkeep::Prune),
+    Media(Box<media_retry::Job>),
 }
 
 /// What running a job gave.
@@ -98,6 +99,7 @@ impl Job {
             Self::Accept(job) => job.keys(),
             Self::Rotate(_) | Self::Prune(_) => vec![account_key()],
             Self::Digest(job) => job.keys(),
+            Self::Media(job) => job.keys(),
         }
     }
 
@@ -114,6 +116,7 @@ impl Job {
             Self::Accept(job) => job.run(records).map_err(|e| Error::Session(e.to_string())),
             Self::Rotate(job) => job.run(engine, records, rng).map_err(|e| Error::Session(e.to_string())),
             Self::Digest(job) => job.run(engine, records).map_err(|e| Error::Session(e.to_string())),
+            Self::Media(job) => job.run(engine, records, rng),
             Self::Prune(job) => job.run(records).map_err(|e| Error::Session(e.to_string())),
         }
     }
@@ -123,6 +126,7 @@ impl Job {
         match self {
             Self::SafetyNumber(job) => vec![Effect::Reply(job.command, Err(error))],
             Self::Accept(job) => vec![Effect::Reply(job.command, Err(error))],
+            Self::Media(job) => job.fail(error),
             _ => vec![Effect::Emit(Event::Warning(error))],
         }
     }
@@ -278,6 +282,7 @@ impl Engine {
             match job {
                 Job::Send(job) => self.outbox.wait(job.key()),
                 Job::Acked(job) => self.outbox.wait(job.key()),
+                Job::Media(job) => job.dropped(self, error),
                 Job::SafetyNumber(_) | Job::Accept(_) => self.apply(job.fail(error.clone())),
                 _ => {}
             }

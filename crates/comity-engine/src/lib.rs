@@ -23,6 +23,7 @@ mod keys;
 mod lane;
 pub mod limits;
 mod media;
+mod media_retry;
 mod outbox;
 mod receipts;
 mod receive;
@@ -39,6 +40,6 @@ pub use engine::{Drain, Engine};
 pub use error::Error;
 pub use io::{
     BatchId, Command, CommandId, ConnectionState, Event, EventId, Failure, Input, LoginRefusal, LookUp, MediaConn,
-    MessageEvent, MessageState, NextStep, Output, Query, Reply, ReportedMessage, RequestId, StreamEnd,
+    MediaRequest, MessageEvent, MessageState, NextStep, Output, Query, Reply, ReportedMessage, RequestId, StreamEnd,
 };
 pub use media::Media;

@@ -66,6 +66,9 @@ pub const PREKEY_BATCH: usize = 100;
 /// Messages whose retry count, and peers whose rebuilt sessions, are remembered.
 pub const MAX_TRACKED_RETRIES: usize = 1_000;
 
+/// Peers whose messages wait, each until a connection after the one they came by, for their identity to be accepted.
+pub const MAX_HELD: usize = 1_000;
+
 /// A job that loses this many commits in a row to other processes fails.
 pub const MAX_CONFLICTS: u32 = 16;
 
@@ -83,6 +86,17 @@ pub const MAX_DIRECT_PATH_LEN: usize = 2_048;
 
 /// Longest file name, in bytes.
 pub const MAX_FILE_NAME_LEN: usize = 255;
+
+/// Longest text with which an application says where it has a file it sent, in bytes.
+pub const MAX_SOURCE_LEN: usize = 4_096;
+
+/// How often a message's file may be asked for again, and how many such requests are taken (PROTOCOL §10); both are
+/// forgotten with the message after [`MESSAGE_RETENTION`].
+pub const MAX_MEDIA_RETRIES: usize = 5;
+
+/// A file that was asked for again, and not answered for, is not asked for once more within this: request and answer wait
+/// on the server like messages, and are not lost.
+pub const MEDIA_RETRY_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Largest thumbnail, in bytes.
 pub const MAX_THUMBNAIL_LEN: usize = 64 * 1024;

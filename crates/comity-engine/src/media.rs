@@ -59,6 +59,11 @@ struct Common {
     media_key_timestamp: Option<i64>,
 }
 
+/// Whether it is a path on the media host, and nothing else.
+pub(crate) fn is_direct_path(path: &str) -> bool {
+    path.len() <= MAX_DIRECT_PATH_LEN && path.starts_with('/') && !path.starts_with("//")
+}
+
 /// Takes the shared fields out of a protobuf form.
 macro_rules! common {
     ($m:ident) => {
@@ -99,7 +104,7 @@ impl Media {
                 .ok_or(Error::Content("a media hash or key of a wrong size"))
         };
         let direct_path = common.direct_path.unwrap_or_default();
-        if direct_path.len() > MAX_DIRECT_PATH_LEN || !direct_path.starts_with('/') || direct_path.starts_with("//") {
+        if !is_direct_path(&direct_path) {
             return Err(Error::Content("not a direct path"));
         }
         let seconds = common.media_key_timestamp.and_then(|s| u64::try_from(s).ok()).unwrap_or(0);

@@ -8,7 +8,7 @@ use crate::io::{CommandId, Event, Failure, MessageState, Reply};
 use crate::lane::{Fetched, Job, LaneKey, Outcome};
 use crate::limits::{MAX_OUTBOX, MAX_RECEIPT_IDS};
 use crate::receive::changed;
-use crate::record::{Outgoing, Sent, message_key, parse};
+use crate::record::{Outgoing, Sent, SentMedia, message_key, parse};
 use bytes::{Bytes, BytesMut};
 use comity_core::{Batch, CryptoRng, Jid, MessageId, Record, RecordKey, RecordKind};
 use comity_proto::Codec;
@@ -27,13 +27,15 @@ pub(crate) struct Outbox {
     /// More than one where a message is sent again before the first sending is acknowledged.
     by_ack: BTreeMap<AckKey, Vec<Box<str>>>,
     /// Which connection it is. What a job began to send on an earlier one goes out in its turn, not when the job is done.
-    epoch: u64,
+    pub(crate) epoch: u64,
 }
 
 /// A queued stanza.
 pub(crate) struct Entry {
     to: Jid,
     ack: AckKey,
+    /// A revocation's: the message taken back.
+    revokes: Option<MessageId>,
     stage: Stage,
 }
 
@@ -53,7 +55,8 @@ impl Entry {
     fn new(outgoing: &Outgoing, stage: Stage) -> Result<Self, Error> {
         let to: Jid = outgoing.to.parse().map_err(|_| Error::Corrupt("outbox"))?;
         let class = if outgoing.is_receipt() { outgoing.edit.as_str() } else { "message" };
-        Ok(Self { ack: (class.into(), to.clone(), outgoing.id.as_str().into()), to, stage })
+        let revokes = outgoing.revokes.parse().ok();
+        Ok(Self { ack: (class.into(), to.clone(), outgoing.id.as_str().into()), to, revokes, stage })
     }
 
     pub(crate) fn of_record(record: &Record) -> Result<Self, Error> {
@@ -103,8 +106,12 @@ pub(crate) struct Send {
     to: Jid,
     id: Box<str>,
     peer: Address,
+    revokes: Option<MessageId>,
     pub(crate) bundle: Option<Fetched>,
 }
+
+/// Where [`Outgoing::edit`] has a receipt's type: a notification.
+pub(crate) const NOTIFICATION: &str = "notification";
 
 fn outbox_key(key: &str) -> RecordKey {
     RecordKey { kind: RecordKind::Outbox, id: key.into() }
@@ -122,6 +129,7 @@ impl Send {
     pub(crate) fn keys(&self) -> Vec<RecordKey> {
         let mut keys = keys_for_encrypt(&self.peer);
         keys.extend([outbox_key(&self.key), self.sent_key()]);
+        keys.extend(self.revokes.iter().map(|id| sent_key(&self.to, id)));
         keys
     }
 
@@ -151,8 +159,10 @@ impl Send {
         match seal(engine, records, &self.peer, &self.to, &outgoing, self.bundle.as_ref(), rng) {
             Ok(sealed) => {
                 batch.append(sealed.batch);
-                let kept = Sent { at: engine.now.as_millis(), outgoing: Some(outgoing.clone()) };
+                let media = outgoing.media.take();
+                let kept = Sent { at: engine.now.as_millis(), outgoing: Some(outgoing.clone()), media };
                 batch.put(&sent, kept.encode_to_vec());
+                self.forget_media(records, &mut batch)?;
                 outgoing.stanza = sealed.stanza.clone();
                 batch.put(&record, outgoing.encode_to_vec());
                 let mut effects = sealed.events;
@@ -172,6 +182,18 @@ impl Send {
                 Ok(Outcome::Commit(batch, effects))
             }
         }
+    }
+}
+
+impl Send {
+    /// The file of a message that is taken back is not given again.
+    fn forget_media(&self, records: &Records, batch: &mut Batch) -> Result<(), Error> {
+        let Some(id) = self.revokes.as_ref().filter(|id| *id.as_str() != *self.id) else { return Ok(()) };
+        let record = records.get(&sent_key(&self.to, id)).map_err(|_| Error::Corrupt("sent"))?;
+        if let Some(sent) = parse::<Sent>(record, "sent")?.filter(|sent| sent.media.is_some()) {
+            batch.put(record, Sent { media: None, ..sent }.encode_to_vec());
+        }
+        Ok(())
     }
 }
 
@@ -244,7 +266,7 @@ const fn enc_type(kind: EncKind) -> EncType {
     }
 }
 
-fn encode(dialect: &Dialect, node: &Node) -> Result<Bytes, Error> {
+pub(crate) fn encode(dialect: &Dialect, node: &Node) -> Result<Bytes, Error> {
     let mut stanza = BytesMut::new();
     dialect.encode(node, &mut stanza).map_err(|_| Error::Content("the stanza is too large"))?;
     Ok(stanza.freeze())
@@ -306,6 +328,7 @@ impl Engine {
         to: &Jid,
         content: &Content,
         id: Option<MessageId>,
+        source: String,
         rng: &mut dyn CryptoRng,
     ) -> Result<(), Error> {
         Address::of_jid(to).map_err(|_| Error::Content("not somebody to write to"))?;
@@ -321,6 +344,11 @@ impl Engine {
             mediatype: text(kind.mediatype),
             edit: text(kind.edit),
             hide_on_failure: kind.hide_on_failure,
+            media: SentMedia::of(content, source)?,
+            revokes: match content {
+                Content::Revoke { id } => id.to_string(),
+                _ => String::new(),
+            },
             ..Default::default()
         };
         self.queue(outgoing, &id, Some((command, Reply::Queued(id.clone()))))
@@ -382,11 +410,16 @@ impl Engine {
         Ok(())
     }
 
-    /// A resent message: its record and ciphertext are in the batch of the job that made it.
+    /// Whether nothing more can be queued.
+    pub(crate) fn outbox_full(&self) -> bool {
+        self.outbox.entries.len() >= MAX_OUTBOX
+    }
+
+    /// A stanza whose record is in the batch of the job that made it: a message resent, a file asked for or answered for.
     pub(crate) fn queue_resent(&mut self, outgoing: &Outgoing, batch: &mut Batch) -> Result<[Effect; 2], Error> {
         let id: MessageId = outgoing.id.parse().map_err(|_| Error::Corrupt("sent"))?;
         let key: Box<str> = self.order.next(self.now, &id).into();
-        let entry = Entry::new(outgoing, Stage::AtWork)?;
+        let entry = Entry::new(outgoing, Stage::Waiting)?;
         batch.put_owned(outbox_key(&key), outgoing.encode_to_vec());
         Ok([
             Effect::Insert(key.clone(), Box::new(entry)),
@@ -427,16 +460,21 @@ impl Engine {
             to: entry.to.clone(),
             id: entry.ack.2.clone(),
             peer: peer.clone(),
+            revokes: entry.revokes.clone(),
             bundle: None,
         };
-        self.enqueue(LaneKey::Peer(peer), Job::Send(job));
+        self.enqueue(LaneKey::Peer(peer), Job::Send(Box::new(job)));
     }
 
     /// A queued stanza is ready, and durable as it is: send it, or keep it for the next connection.
     pub(crate) fn transmit(&mut self, key: &str, stanza: &[u8], epoch: u64) {
         let active = self.is_active();
         if active && epoch != self.outbox.epoch {
-            return self.start_send(key);
+            // Unless the new connection's own job is at it.
+            if self.outbox.entries.get(key).is_some_and(|entry| entry.stage == Stage::Waiting) {
+                self.start_send(key);
+            }
+            return;
         }
         if let Some(entry) = self.outbox.entries.get_mut(key) {
             entry.stage = if active { Stage::Sent } else { Stage::Waiting };
@@ -449,6 +487,7 @@ impl Engine {
     pub(crate) fn on_ack(&mut self, ack: Ack) {
         let class = match (&ack.class, ack.kind) {
             (AckClass::Message, _) => "message".into(),
+            (AckClass::Notification, _) => NOTIFICATION.into(),
             (AckClass::Receipt, Some(kind)) => kind.to_string().into(),
             _ => return,
         };

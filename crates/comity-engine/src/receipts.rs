@@ -55,6 +55,7 @@ impl Engine {
             Some(ReceiptType::Read) => MessageState::Read,
             Some(ReceiptType::Played) => MessageState::Played,
             Some(ReceiptType::Retry) => return self.on_retry_receipt(receipt, from, peer, ack),
+            Some(ReceiptType::ServerError) => return self.on_server_error(receipt, from, ack),
             Some(_) => return self.send(&ack),
         };
         let ids = receipt.ids().take(MAX_RECEIPT_IDS).cloned().collect();

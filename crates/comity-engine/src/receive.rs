@@ -5,7 +5,8 @@ use crate::content::Content;
 use crate::engine::{Effect, Engine};
 use crate::io::{Event, EventId, MessageEvent};
 use crate::lane::{Job, LaneKey, Outcome};
-use crate::limits::MAX_INBOX;
+use crate::limits::{MAX_HELD, MAX_INBOX};
+use crate::media_retry;
 use crate::record::{Incoming, Seen, message_key};
 use bytes::Bytes;
 use comity_core::{Batch, CryptoRng, Jid, MessageId, RecordKey, RecordKind, Timestamp};
@@ -26,6 +27,8 @@ pub(crate) struct Receive {
     offline: bool,
     kind: EncKind,
     body: Bytes,
+    /// The connection that it came by.
+    epoch: u64,
     pub(crate) ack: Ack,
 }
 
@@ -56,6 +59,10 @@ impl Receive {
             // Neither decrypted nor acknowledged: the server keeps it.
             return Ok(Outcome::Done(vec![Effect::Emit(Event::Warning(Error::Full("unconfirmed messages")))]));
         }
+        if engine.held.get(&self.peer) == Some(&self.epoch) {
+            // One before it waits for an identity to be accepted: it comes again after that one.
+            return Ok(Outcome::Done(Vec::new()));
+        }
         let policy = engine.config.identity_policy;
         let done = decrypt(records, &engine.suites, policy, &self.peer, self.kind, &self.body, engine.now, rng);
         match done {
@@ -66,6 +73,10 @@ impl Receive {
             }
             Err(comity_signal::Error::IdentityChanged { identity }) => {
                 // Not acknowledged: it comes again once the application has accepted the new identity.
+                if engine.held.len() >= MAX_HELD {
+                    engine.held.pop_first();
+                }
+                engine.held.insert(self.peer.clone(), self.epoch);
                 let identity = Some(*identity.as_bytes());
                 let told = Event::IdentityChanged { peer: self.from.clone(), identity, blocked: true };
                 Ok(Outcome::Done(vec![Effect::Emit(told)]))
@@ -104,6 +115,7 @@ impl Receive {
                     content: raw,
                     version: decrypted.version.into(),
                     offline: self.offline,
+                    media: None,
                 };
                 let key = engine.order.next(engine.now, &self.id);
                 effects.extend([Effect::Stored, self.delivered(), Effect::Emit(event(&key, &stored, engine.me()?)?)]);
@@ -133,6 +145,9 @@ pub(crate) fn changed(peer: &Jid, change: &IdentityChange) -> Event {
 /// The event of a stored message.
 pub(crate) fn event(key: &str, stored: &Incoming, me: &Jid) -> Result<Event, Error> {
     let corrupt = || Error::Corrupt("message");
+    if let Some(notice) = &stored.media {
+        return media_retry::event(key, stored, notice);
+    }
     Ok(Event::Message(Box::new(MessageEvent {
         event: EventId(key.into()),
         from: stored.from.parse().map_err(|_| corrupt())?,
@@ -174,6 +189,7 @@ impl Engine {
             offline: message.offline.is_some(),
             kind,
             body,
+            epoch: self.outbox.epoch,
             ack,
         };
         self.enqueue(LaneKey::Peer(peer), Job::Receive(Box::new(job)));

@@ -49,6 +49,12 @@ pub(crate) struct Outgoing {
     /// A retry: the requester's count, or 0.
     #[prost(uint32, tag = "9")]
     pub(crate) retry: u32,
+    /// A file's: what is kept of it once it is sent.
+    #[prost(message, optional, tag = "10")]
+    pub(crate) media: Option<SentMedia>,
+    /// A revocation's: the id of the message taken back.
+    #[prost(string, tag = "11")]
+    pub(crate) revokes: String,
 }
 
 impl Outgoing {
@@ -68,6 +74,63 @@ pub(crate) struct Sent {
     /// from being sent again.
     #[prost(message, optional, tag = "2")]
     pub(crate) outgoing: Option<Outgoing>,
+    /// A file's: what answers its recipient who asks for it again.
+    #[prost(message, optional, tag = "3")]
+    pub(crate) media: Option<SentMedia>,
+}
+
+/// What is kept of a file that was sent (PROTOCOL §10, "Media gone").
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+pub(crate) struct SentMedia {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) key: Vec<u8>,
+    /// Its `mms-type`.
+    #[prost(string, tag = "2")]
+    pub(crate) kind: String,
+    #[prost(bytes = "vec", tag = "3")]
+    pub(crate) file_enc_sha256: Vec<u8>,
+    /// Where the application has it; empty if it did not say.
+    #[prost(string, tag = "4")]
+    pub(crate) source: String,
+    /// The ivs of the requests that were taken.
+    #[prost(bytes = "vec", repeated, tag = "5")]
+    pub(crate) requests: Vec<Vec<u8>>,
+    /// The last one is not answered yet.
+    #[prost(bool, tag = "6")]
+    pub(crate) open: bool,
+}
+
+/// A file that was asked for again. Record `MediaRetry/{peer}/{id}`.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+pub(crate) struct AskedMedia {
+    /// When last, unix ms.
+    #[prost(uint64, tag = "1")]
+    pub(crate) at: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) key: Vec<u8>,
+    /// How often.
+    #[prost(uint32, tag = "3")]
+    pub(crate) count: u32,
+    /// An answer is awaited.
+    #[prost(bool, tag = "4")]
+    pub(crate) open: bool,
+    /// The ivs of the answers that were taken.
+    #[prost(bytes = "vec", repeated, tag = "5")]
+    pub(crate) answers: Vec<Vec<u8>>,
+}
+
+/// What an event says of a message's file, beside the message's id.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+pub(crate) struct MediaNotice {
+    /// The peer asks for it again.
+    #[prost(message, optional, tag = "1")]
+    pub(crate) requested: Option<SentMedia>,
+    /// Otherwise: where it is again; empty if it is gone for good.
+    #[prost(string, tag = "2")]
+    pub(crate) direct_path: String,
 }
 
 /// That a message was given to the application. Record `Seen/{peer}/{id}`.
@@ -78,7 +141,7 @@ pub(crate) struct Seen {
     pub(crate) at: u64,
 }
 
-/// A message event that the application has not confirmed. Record `Inbox/{order}`.
+/// A message event, or one about a message's file, that the application has not confirmed. Record `Inbox/{order}`.
 #[derive(Clone, PartialEq, prost::Message)]
 #[prost(skip_debug)]
 pub(crate) struct Incoming {
@@ -98,6 +161,9 @@ pub(crate) struct Incoming {
     pub(crate) version: u32,
     #[prost(bool, tag = "7")]
     pub(crate) offline: bool,
+    /// Not a message, but news of one's file.
+    #[prost(message, optional, tag = "8")]
+    pub(crate) media: Option<MediaNotice>,
 }
 
 macro_rules! silent {
@@ -109,7 +175,7 @@ macro_rules! silent {
         }
     )+};
 }
-silent!(Login Outgoing Sent Incoming);
+silent!(Login Outgoing Sent SentMedia AskedMedia MediaNotice Incoming);
 
 /// `Meta/login`.
 pub(crate) fn login_key() -> RecordKey {

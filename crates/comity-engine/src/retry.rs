@@ -155,7 +155,7 @@ impl Resend {
     ) -> Result<Outcome, Error> {
         let ack = Effect::Send(self.ack.clone());
         let record = records.get(&sent_key(&self.from, &self.retry.id)).map_err(|_| Error::Corrupt("sent"))?.clone();
-        let Some(Sent { at, outgoing: Some(kept) }) = parse::<Sent>(&record, "sent")? else {
+        let Some(Sent { at, outgoing: Some(kept), media }) = parse::<Sent>(&record, "sent")? else {
             return Ok(Outcome::Done(vec![ack]));
         };
         let mut outgoing = Outgoing { retry: self.retry.count, ..kept.clone() };
@@ -178,7 +178,7 @@ impl Resend {
         match sealed {
             Ok(sealed) => {
                 let mut batch = sealed.batch;
-                batch.put(&record, Sent { at: engine.now.as_millis(), outgoing: Some(kept) }.encode_to_vec());
+                batch.put(&record, Sent { at: engine.now.as_millis(), outgoing: Some(kept), media }.encode_to_vec());
                 outgoing.stanza = sealed.stanza;
                 let transmit = engine.queue_resent(&outgoing, &mut batch)?;
                 let event =
@@ -196,6 +196,11 @@ impl Resend {
             Err(Error::NotConnected) if self.bundle.is_none() => Ok(Outcome::NeedBundle(self.from.clone())),
             Err(Error::Session(_)) if self.bundle.is_none() && bundle.is_some() => {
                 Ok(Outcome::NeedBundle(self.from.clone()))
+            }
+            Err(Error::IdentityChanged { identity }) => {
+                // Not acknowledged: it is asked for again once the application has accepted the new identity.
+                let told = Event::IdentityChanged { peer: self.from.clone(), identity: Some(identity), blocked: true };
+                Ok(Outcome::Done(vec![Effect::Emit(told)]))
             }
             Err(error) => Ok(Outcome::Done(vec![ack, Effect::Emit(Event::Warning(error))])),
         }

@@ -1,11 +1,11 @@
-//! What is kept of messages goes when the server can no longer have them: Seen and Sent records grow with nothing else.
+//! What is kept of messages goes when the server can no longer have them: Seen, Sent and MediaRetry records grow with nothing else.
 
 use crate::Error;
 use crate::engine::{Engine, Loading, Then};
 use crate::io::{Event, Query};
 use crate::lane::{Job, LaneKey};
 use crate::limits::{MESSAGE_RETENTION, SWEEP_INTERVAL, SWEEP_PAGE};
-use crate::record::{Seen, Sent, parse};
+use crate::record::{AskedMedia, Seen, Sent, parse};
 use crate::upkeep::Prune;
 use comity_core::{Batch, Record, RecordKey, RecordKind, StoreError, Timestamp};
 
@@ -24,7 +24,9 @@ impl Engine {
         if self.sweep.due.is_some_and(|due| due <= self.now) {
             self.schedule_sweep();
             (self.sweep.pre_keys, self.sweep.kinds) = (Vec::new(), 0);
-            for kind in [RecordKind::Seen, RecordKind::Sent, RecordKind::PreKey, RecordKind::PqPreKey] {
+            let kinds =
+                [RecordKind::Seen, RecordKind::Sent, RecordKind::MediaRetry, RecordKind::PreKey, RecordKind::PqPreKey];
+            for kind in kinds {
                 self.load(Query::After(kind, "".into(), SWEEP_PAGE), Loading::Sweep(kind));
             }
         }
@@ -66,6 +68,7 @@ impl Engine {
         for record in &records {
             let at = match kind {
                 RecordKind::Seen => parse::<Seen>(record, "seen").ok().flatten().map(|seen| seen.at),
+                RecordKind::MediaRetry => parse::<AskedMedia>(record, "request").ok().flatten().map(|asked| asked.at),
                 _ => parse::<Sent>(record, "sent").ok().flatten().map(|sent| sent.at),
             };
             if at.is_some_and(|at| Timestamp::from_millis(at).after(MESSAGE_RETENTION) <= self.now) {

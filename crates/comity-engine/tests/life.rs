@@ -7,293 +7,14 @@
     reason = "a test"
 )]
 
-use bytes::{Bytes, BytesMut};
-use comity_core::{Batch, Store as _, Timestamp};
+use bytes::Bytes;
 use comity_engine::limits::{
     KEEPALIVE_INTERVAL, MAX_REPORT_MESSAGES, OFFLINE_BATCH, PROBE_TIMEOUT, RECONNECT_MAX, SILENCE_LIMIT,
 };
-use comity_engine::{
-    BatchId, Command, CommandId, Config, ConnectionState, Engine, Event, Input, LoginRefusal, NextStep, Output, Query,
-    Reply, StreamEnd,
-};
-use comity_noise::cert::Issuer;
-use comity_noise::frame::FrameDecoder;
-use comity_noise::{Opener, Responder, ResponderConfig, Sealer, StaticKey, Step, TrustRoot, Validity};
-use comity_signal::Suites;
-use comity_signal::store_tests::MemoryStore;
+use comity_engine::{Command, ConnectionState, Event, Input, LoginRefusal, NextStep, StreamEnd};
+use comity_testkit::scripted::{BEGIN, Link, Scripted, offline};
 use comity_xmpp::Node;
 use core::time::Duration;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-
-const BEGIN: Timestamp = Timestamp::from_secs(1_764_000_000);
-
-/// The server's side of a connection.
-enum Peer {
-    /// Nobody answers.
-    Away,
-    Listening,
-    Hello,
-    Finish(Box<comity_noise::AwaitFinish>),
-    In(Box<(Sealer, Opener)>),
-}
-
-struct Rig {
-    engine: Engine,
-    rng: StdRng,
-    now: Timestamp,
-    deadline: Option<Timestamp>,
-    store: MemoryStore,
-    /// Commits are kept back, to be answered by [`Rig::sync`].
-    slow: bool,
-    unsynced: Vec<(BatchId, Batch)>,
-    server: ResponderConfig,
-    peer: Peer,
-    wire: BytesMut,
-    decoder: FrameDecoder,
-    /// What the server got, answered requests aside.
-    heard: Vec<Node>,
-    events: Vec<Event>,
-    replies: Vec<Result<Reply, comity_engine::Error>>,
-    connects: u32,
-    /// One-time keys on the server.
-    keys: u32,
-    uploads: u32,
-    digest: Option<Node>,
-}
-
-impl Rig {
-    /// A native user's account, online, and a server that takes connections but has not said `<success/>`.
-    fn new() -> Self {
-        let mut rng = StdRng::seed_from_u64(7);
-        let root = StaticKey::generate(&mut rng);
-        let key = StaticKey::generate(&mut rng);
-        let validity = Validity { not_before: 0, not_after: BEGIN.as_secs() + 400 * 86_400 };
-        let issuer = Issuer::new(&root, StaticKey::generate(&mut rng), 1, validity, &mut rng);
-        let chain = issuer.chain(key.public(), 2, validity, &mut rng);
-        let config = Config::native(4_915_100_000_001, TrustRoot(root.public()));
-        let mut rig = Self {
-            engine: Engine::new(config, Suites::new()),
-            rng,
-            now: BEGIN,
-            deadline: None,
-            store: MemoryStore::new(),
-            slow: false,
-            unsynced: Vec::new(),
-            server: ResponderConfig::new(key, chain),
-            peer: Peer::Listening,
-            wire: BytesMut::new(),
-            decoder: FrameDecoder::new(),
-            heard: Vec::new(),
-            events: Vec::new(),
-            replies: Vec::new(),
-            connects: 0,
-            keys: 50,
-            uploads: 0,
-            digest: None,
-        };
-        rig.feed(Input::Start);
-        rig
-    }
-
-    /// The same, logged in and up to date.
-    fn logged_in() -> Self {
-        let mut rig = Self::new();
-        rig.say(&Node::new("success").with_attr("t", BEGIN.as_secs()));
-        rig.say(&offline("offline", 0));
-        assert_eq!(rig.state(), ConnectionState::UpToDate);
-        rig
-    }
-
-    fn feed(&mut self, input: Input) {
-        let mut inputs = vec![input];
-        while !inputs.is_empty() {
-            let mut drain = self.engine.handle(self.now, inputs.remove(0), &mut self.rng);
-            let outputs: Vec<_> = drain.by_ref().collect();
-            self.deadline = drain.deadline();
-            for output in outputs {
-                inputs.extend(self.act(output));
-            }
-        }
-    }
-
-    fn act(&mut self, output: Output) -> Vec<Input> {
-        match output {
-            Output::Connect => {
-                self.connects += 1;
-                (self.wire, self.decoder) = (BytesMut::new(), FrameDecoder::new());
-                if matches!(self.peer, Peer::Away) {
-                    return vec![Input::Disconnected];
-                }
-                self.peer = Peer::Listening;
-                vec![Input::Connected]
-            }
-            Output::Transmit(bytes) => self.receive(&bytes),
-            Output::Disconnect => {
-                if !matches!(self.peer, Peer::Away) {
-                    self.peer = Peer::Listening;
-                }
-                vec![Input::Disconnected]
-            }
-            Output::Persist(id, batch) if self.slow => {
-                self.unsynced.push((id, batch));
-                vec![]
-            }
-            Output::Persist(id, batch) => vec![self.commit(id, batch)],
-            Output::Load(id, query) => vec![Input::Loaded(
-                id,
-                match query {
-                    Query::Keys(keys) => self.store.load(&keys),
-                    Query::First(kind, limit) => self.store.scan(kind, "", "", limit),
-                    Query::After(kind, after, limit) => self.store.scan(kind, "", &after, limit),
-                    other => panic!("{other:?}"),
-                },
-            )],
-            Output::Event(event) => {
-                self.events.push(event);
-                vec![]
-            }
-            Output::Reply(_, result) => {
-                self.replies.push(result);
-                vec![]
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn commit(&self, id: BatchId, batch: Batch) -> Input {
-        match self.store.commit(&[batch]).remove(0) {
-            Ok(_) => Input::Persisted(id),
-            Err(error) => Input::PersistFailed(id, error),
-        }
-    }
-
-    /// What was kept back is durable.
-    fn sync(&mut self) {
-        self.slow = false;
-        for (id, batch) in std::mem::take(&mut self.unsynced) {
-            let done = self.commit(id, batch);
-            self.feed(done);
-        }
-    }
-
-    /// The server takes bytes; what it sends back.
-    fn receive(&mut self, bytes: &[u8]) -> Vec<Input> {
-        self.wire.extend_from_slice(bytes);
-        if matches!(self.peer, Peer::Listening) && self.wire.len() >= 4 {
-            drop(self.wire.split_to(4)); // the prologue
-            self.peer = Peer::Hello;
-        }
-        let mut back = BytesMut::new();
-        while let Some(mut frame) = self.decoder.decode(&mut self.wire).unwrap() {
-            self.peer = match std::mem::replace(&mut self.peer, Peer::Away) {
-                Peer::Hello => match Responder::new(&self.server).read(&frame, &mut self.rng, &mut back).unwrap() {
-                    Step::Continue(next) => Peer::Finish(Box::new(next)),
-                    Step::Done(accepted) => self.accepted(accepted),
-                },
-                Peer::Finish(next) => {
-                    let accepted = next.read(&frame).unwrap();
-                    self.accepted(accepted)
-                }
-                Peer::In(mut transport) => {
-                    transport.1.open(&mut frame).unwrap();
-                    let node = comity_xmpp::decode(&frame, &comity_xmpp::Limits::default()).unwrap();
-                    if let Some(answer) = self.answer(&node) {
-                        seal(&mut transport.0, &answer, &mut back);
-                    } else {
-                        self.heard.push(node);
-                    }
-                    Peer::In(transport)
-                }
-                other => other,
-            };
-        }
-        if back.is_empty() { vec![] } else { vec![Input::Received(back.freeze())] }
-    }
-
-    fn accepted(&mut self, accepted: comity_noise::Accepted) -> Peer {
-        self.decoder.set_limit(1 << 20);
-        Peer::In(Box::new(accepted.transport.split()))
-    }
-
-    fn answer(&mut self, node: &Node) -> Option<Node> {
-        let result = Node::new("iq")
-            .with_attr("type", "result")
-            .with_attr("id", node.attr("id")?.clone())
-            .with_attr("from", comity_core::Server::Whatsapp);
-        if node.tag() != "iq" || node.attr_str("xmlns")? == "w:p" {
-            return None; // keep-alives: each test answers as it likes
-        }
-        Some(match node.children().first().map(Node::tag)? {
-            "count" => result.with_child(Node::new("count").with_attr("value", self.keys)),
-            "registration" => {
-                self.uploads += 1;
-                result
-            }
-            "digest" => match &self.digest {
-                Some(digest) => result.with_child(digest.clone()),
-                None => {
-                    Node::new("iq").with_attr("type", "error").with_attr("id", node.attr("id")?.clone()).with_child(
-                        Node::new("error").with_attr("code", 501u16).with_attr("text", "feature-not-implemented"),
-                    )
-                }
-            },
-            "rotate" => {
-                self.heard.push(node.clone());
-                result
-            }
-            _ => result,
-        })
-    }
-
-    fn say(&mut self, node: &Node) {
-        let Peer::In(transport) = &mut self.peer else { panic!("nobody is logged in") };
-        let mut out = BytesMut::new();
-        seal(&mut transport.0, node, &mut out);
-        self.feed(Input::Received(out.freeze()));
-    }
-
-    fn command(&mut self, command: Command) {
-        self.feed(Input::Command(CommandId(1), command));
-    }
-
-    /// Time passes, with every deadline kept.
-    fn pass(&mut self, time: Duration) {
-        let end = self.now.after(time);
-        while let Some(at) = self.deadline.filter(|at| *at <= end) {
-            self.now = self.now.max(at);
-            self.feed(Input::Tick);
-        }
-        self.now = end;
-        self.feed(Input::Tick);
-    }
-
-    fn state(&self) -> ConnectionState {
-        let states = self.events.iter().rev().find_map(|event| match event {
-            Event::Connection(state) => Some(*state),
-            _ => None,
-        });
-        states.unwrap()
-    }
-
-    fn has(&self, wanted: impl Fn(&Event) -> bool) -> bool {
-        self.events.iter().any(wanted)
-    }
-}
-
-fn seal(sealer: &mut Sealer, node: &Node, out: &mut BytesMut) {
-    let mut stanza = BytesMut::new();
-    comity_xmpp::encode(node, &mut stanza, &comity_xmpp::EncodeOptions::default()).unwrap();
-    sealer.seal_frame(&stanza, out).unwrap();
-}
-
-fn offline(tag: &'static str, count: u32) -> Node {
-    let inner = Node::new(tag).with_attr("count", count);
-    let inner = ["message", "receipt", "notification", "call"].iter().fold(inner, |node, name| {
-        if tag == "offline_preview" { node.with_attr(*name, if *name == "message" { count } else { 0 }) } else { node }
-    });
-    Node::new("ib").with_attr("from", comity_core::Server::Whatsapp).with_child(inner)
-}
 
 #[test]
 fn every_refusal_has_its_meaning_and_its_consequence() {
@@ -315,7 +36,7 @@ fn every_refusal_has_its_meaning_and_its_consequence() {
         (999u32, LoginRefusal::Generic, NextStep::Stop),
     ];
     for (code, meaning, consequence) in table {
-        let mut rig = Rig::new();
+        let mut rig = Scripted::new();
         let failure = Node::new("failure").with_attr("reason", code).with_attr("location", "x");
         rig.say(&if code == 402 { failure.with_attr("expire", 7200u32) } else { failure });
         let told = rig.events.iter().find_map(|event| match event {
@@ -343,7 +64,7 @@ fn a_session_ends_as_the_server_says() {
         (error().with_child(Node::new("xml-not-well-formed")), Some(StreamEnd::NotWellFormed), Some(1)),
     ];
     for (stanza, end, again) in table {
-        let mut rig = Rig::logged_in();
+        let mut rig = Scripted::logged_in();
         rig.say(&stanza);
         assert!(end.is_none_or(|end| rig.has(|e| matches!(e, Event::StreamEnded(told) if *told == end))), "{stanza:?}");
         assert_eq!(end.is_none(), rig.has(|e| matches!(e, Event::Replaced)));
@@ -356,9 +77,9 @@ fn a_session_ends_as_the_server_says() {
 
 #[test]
 fn who_is_told_to_restart_for_ever_does_not_spin() {
-    let mut rig = Rig::new();
+    let mut rig = Scripted::new();
     for _ in 0..10 {
-        if matches!(rig.peer, Peer::In(_)) {
+        if matches!(rig.link, Link::In(_)) {
             rig.say(&Node::new("stream:error").with_attr("code", 515u16));
         }
         rig.pass(Duration::ZERO);
@@ -368,32 +89,32 @@ fn who_is_told_to_restart_for_ever_does_not_spin() {
 
 #[test]
 fn a_server_that_is_away_for_a_day_is_tried_fewer_than_200_times() {
-    let mut rig = Rig::new();
+    let mut rig = Scripted::new();
     rig.events.clear();
-    rig.peer = Peer::Away;
+    rig.link = Link::Away;
     rig.feed(Input::Disconnected);
     let before = rig.connects;
     rig.pass(Duration::from_secs(86_400));
     let tries = rig.connects - before;
     assert!((86_400 / u32::try_from(RECONNECT_MAX.as_secs()).unwrap()..200).contains(&tries), "{tries}");
-    rig.peer = Peer::Listening;
+    rig.link = Link::Listening;
     rig.pass(RECONNECT_MAX);
     assert!(rig.has(|event| matches!(event, Event::HandshakeDone { .. })));
 }
 
 #[test]
 fn a_change_of_the_network_ends_a_wait_and_tries_a_connection_out() {
-    let mut rig = Rig::new();
-    rig.peer = Peer::Away;
+    let mut rig = Scripted::new();
+    rig.link = Link::Away;
     rig.feed(Input::Disconnected);
     rig.pass(Duration::from_secs(7200));
-    rig.peer = Peer::Listening;
+    rig.link = Link::Listening;
     let before = rig.connects;
     rig.command(Command::NetworkChanged);
     assert_eq!(rig.connects, before + 1);
 
     for alive in [true, false] {
-        let mut rig = Rig::logged_in();
+        let mut rig = Scripted::logged_in();
         rig.command(Command::NetworkChanged);
         let probe = rig.heard.pop().unwrap();
         assert_eq!(probe.attr_str("xmlns").unwrap(), "w:p");
@@ -408,7 +129,7 @@ fn a_change_of_the_network_ends_a_wait_and_tries_a_connection_out() {
 
 #[test]
 fn only_what_is_received_shows_that_the_server_lives() {
-    let mut rig = Rig::logged_in();
+    let mut rig = Scripted::logged_in();
     rig.pass(KEEPALIVE_INTERVAL);
     assert_eq!(rig.heard.len(), 1); // sent, and taken by nobody who answers
     rig.pass(SILENCE_LIMIT - KEEPALIVE_INTERVAL);
@@ -417,10 +138,10 @@ fn only_what_is_received_shows_that_the_server_lives() {
 
 #[test]
 fn the_mailbox_is_pulled_in_batches_and_over_when_all_of_it_is_stored() {
-    let mut rig = Rig::new();
+    let mut rig = Scripted::new();
     rig.say(&Node::new("success").with_attr("t", BEGIN.as_secs()));
     rig.say(&offline("offline_preview", OFFLINE_BATCH + 1));
-    let pulled = |rig: &Rig| rig.heard.iter().filter(|node| node.child("offline_batch").is_some()).count();
+    let pulled = |rig: &Scripted| rig.heard.iter().filter(|node| node.child("offline_batch").is_some()).count();
     assert_eq!(pulled(&rig), 1);
     rig.slow = true;
     let changed = |n: u32| {
@@ -451,8 +172,8 @@ fn the_mailbox_is_pulled_in_batches_and_over_when_all_of_it_is_stored() {
 
 #[test]
 fn the_signed_pre_key_is_replaced_once_a_week_and_published_after_it_is_stored() {
-    let mut rig = Rig::logged_in();
-    let rotations = |rig: &Rig| rig.heard.iter().filter(|node| node.child("rotate").is_some()).count();
+    let mut rig = Scripted::logged_in();
+    let rotations = |rig: &Scripted| rig.heard.iter().filter(|node| node.child("rotate").is_some()).count();
     assert_eq!(rotations(&rig), 0);
     rig.slow = true;
     // Only one tick: a silent server would be given up on the way.
@@ -479,17 +200,17 @@ fn a_server_with_other_keys_than_ours_gets_ours() {
         Node::new("list"),
         leaf("hash", &[0; 20]),
     ]);
-    let mut rig = Rig::new();
+    let mut rig = Scripted::new();
     rig.digest = Some(digest);
     rig.say(&Node::new("success").with_attr("t", BEGIN.as_secs()));
     assert_eq!(rig.uploads, 1);
-    let rig = Rig::logged_in(); // one that has no digests
+    let rig = Scripted::logged_in(); // one that has no digests
     assert_eq!(rig.uploads, 0);
 }
 
 #[test]
 fn few_keys_on_the_server_are_refilled_before_anything_is_delivered() {
-    let mut rig = Rig::new();
+    let mut rig = Scripted::new();
     rig.keys = 9;
     rig.say(&Node::new("success").with_attr("t", BEGIN.as_secs()));
     assert_eq!(rig.uploads, 1);
@@ -509,7 +230,7 @@ fn few_keys_on_the_server_are_refilled_before_anything_is_delivered() {
 
 #[test]
 fn a_report_has_a_bound() {
-    let mut rig = Rig::logged_in();
+    let mut rig = Scripted::logged_in();
     let jid: comity_core::Jid = "1-10853634039893@interop".parse().unwrap();
     let message = comity_engine::ReportedMessage { id: "A".parse().unwrap(), t: BEGIN, raw: Bytes::from_static(b"x") };
     for (count, fits) in [(1, true), (MAX_REPORT_MESSAGES + 1, false)] {

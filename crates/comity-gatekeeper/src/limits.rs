@@ -112,12 +112,6 @@ pub const MAX_USED_TOKENS: u32 = 100_000;
 pub const MAX_NETWORKS: usize = 200_000;
 /// Longest file of networks, in bytes.
 pub const MAX_NETWORKS_FILE: u64 = 16 << 20;
-/// Largest media file (PROTOCOL §10).
-pub const MAX_MEDIA: u64 = 2 << 30;
-/// Longest silence within a media transfer.
-pub const MEDIA_IDLE: Duration = Duration::from_secs(30);
-/// Longest media transfer.
-pub const MEDIA_TOTAL: Duration = Duration::from_secs(3600);
 /// Relayed downloads of one integrator at once.
 pub const MEDIA_PER_INTEGRATOR: usize = 64;
 /// Uploads at once.

@@ -107,7 +107,53 @@ pub enum Error {
     Cancelled,
 }
 
+/// What to do about a failed download.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Remedy {
+    /// Try later: it may pass by itself, and a resumable download goes on where it broke off.
+    Retry,
+    /// Ask the sender for the file again (PROTOCOL §10, media retry).
+    AskSender,
+    /// Give up: another try would end the same way.
+    GiveUp,
+}
+
 impl Error {
+    /// What to do about a download that failed so.
+    ///
+    /// | what went wrong | error | remedy |
+    /// |---|---|---|
+    /// | gone (404, 410) | [`Gone`](Self::Gone) | ask the sender |
+    /// | refused or expired link (401, 403) | [`Refused`](Self::Refused) | ask the sender |
+    /// | host out of reach, connection broken, slow host | [`Connect`](Self::Connect), [`Interrupted`](Self::Interrupted), [`Stalled`](Self::Stalled) | retry |
+    /// | busy or failing host (408, 409, 423, 429, 500, 502 to 504) | [`Status`](Self::Status) | retry |
+    /// | any other status, redirects among them | [`Status`](Self::Status) | give up |
+    /// | shorter or longer than stated, wrong hash or MAC | [`Truncated`](Self::Truncated), [`Overlong`](Self::Overlong), [`EncHash`](Self::EncHash), [`Mac`](Self::Mac), [`Padding`](Self::Padding), [`Hash`](Self::Hash) | give up |
+    /// | too large | [`TooLarge`](Self::TooLarge) | give up |
+    /// | a program that is called something else | [`Disguised`](Self::Disguised) | give up |
+    /// | disk failed, cancelled | [`Io`](Self::Io), [`Cancelled`](Self::Cancelled) | retry |
+    ///
+    /// `Transfers::download_resumable` tries again by itself, with growing waits, after those of the network and the
+    /// host, before it gives the error.
+    pub const fn remedy(&self) -> Remedy {
+        match self {
+            Self::Gone { .. } | Self::Refused { .. } => Remedy::AskSender,
+            Self::Io { .. } | Self::Cancelled => Remedy::Retry,
+            passing if passing.is_passing() => Remedy::Retry,
+            _ => Remedy::GiveUp,
+        }
+    }
+
+    /// Whether the network or the host failed in a way that may pass within seconds.
+    pub(crate) const fn is_passing(&self) -> bool {
+        match self {
+            Self::Connect | Self::Interrupted | Self::Stalled => true,
+            Self::Status { status } => matches!(status, 408 | 409 | 423 | 429 | 500 | 502..=504),
+            _ => false,
+        }
+    }
+
     /// Whose fault it is.
     pub const fn kind(&self) -> ErrorKind {
         match self {

@@ -39,7 +39,7 @@ pub mod transfer;
 
 pub use decrypt::{Decryptor, Expected, Unverified, Verified, decrypt};
 pub use encrypt::{Encrypted, Encryptor, encrypt, encrypted_length};
-pub use error::Error;
+pub use error::{Error, Remedy};
 pub use key::MediaKey;
 pub use kind::{MediaContent, MediaKind, UnknownKind};
 pub use limits::Limits;

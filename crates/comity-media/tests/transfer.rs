@@ -75,6 +75,7 @@ fn download(base: &str, dir: &Path, file: &EncryptedFile) -> Download {
         expected: Expected::from(file.encrypted()),
         dir: dir.join("received"),
         name_hint: "../../etc/report.pdf".into(),
+        declared: Some("application/pdf".into()),
     }
 }
 

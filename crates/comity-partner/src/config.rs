@@ -3,7 +3,7 @@
 use crate::limits::{
     DEFAULT_MAX_DOWNLOADS, DEFAULT_MAX_MEDIA_LEN, DEFAULT_MAX_MEDIA_TOTAL, DEFAULT_MAX_UPLOADS,
     DEFAULT_MEDIA_RETENTION_DAYS, DEFAULT_ROTATE_KEYS_DAYS, DEFAULT_UPLOAD_EXPIRY_HOURS, DEFAULT_USER_MAX_BYTES,
-    DEFAULT_USER_MAX_FILES,
+    DEFAULT_USER_MAX_FILES, MAX_BUCKET_FILE,
 };
 use crate::outgoing::configured_url;
 use crate::webpush::check_subject;
@@ -74,6 +74,8 @@ pub struct Config {
     pub oidc: Option<OidcConfig>,
     /// The partner's own back end.
     pub sidecar: Option<SidecarConfig>,
+    /// Whole media files are objects of this bucket, not files of `data_dir`.
+    pub s3: Option<S3Config>,
     /// Wake-ups by Web Push.
     pub web_push: Option<WebPushConfig>,
     /// The static users.
@@ -95,6 +97,87 @@ pub struct SidecarConfig {
     pub secret: Option<Secret<String>>,
     /// A file with that.
     pub secret_file: Option<PathBuf>,
+}
+
+/// A bucket of an S3-compatible object store, and the key to it: `secret_access_key` or `secret_access_key_file`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct S3Config {
+    /// Where the store is: https, or http to this machine. Default: Amazon's of the region.
+    pub endpoint: Option<String>,
+    /// The region, which signatures name.
+    pub region: String,
+    /// The bucket.
+    pub bucket: String,
+    /// What the names of objects begin with, before a `/`; all objects named so are this server's.
+    pub prefix: String,
+    /// The bucket is named in the path of a URL, not in its host.
+    pub path_style: bool,
+    /// The id of the access key.
+    pub access_key_id: String,
+    /// Its secret.
+    #[serde(deserialize_with = "de_secret")]
+    pub secret_access_key: Option<Secret<String>>,
+    /// A file with that.
+    pub secret_access_key_file: Option<PathBuf>,
+}
+
+impl Default for S3Config {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            region: "us-east-1".into(),
+            bucket: String::new(),
+            prefix: "comity-media".into(),
+            path_style: true,
+            access_key_id: String::new(),
+            secret_access_key: None,
+            secret_access_key_file: None,
+        }
+    }
+}
+
+impl S3Config {
+    fn check(&self, sandbox: bool) -> Result<(), Error> {
+        let plain = |text: &str, more: &[u8]| {
+            (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || more.contains(&b))
+        };
+        let segments =
+            |text: &str| text.split('/').all(|part| plain(part, b"-_.") && !part.trim_matches('.').is_empty());
+        for (key, fits) in [
+            ("region", plain(&self.region, b"-")),
+            ("bucket", plain(&self.bucket, b"-.") && self.bucket.len() <= 63 && !self.bucket.starts_with('.')),
+            ("prefix", segments(&self.prefix)),
+            ("access_key_id", (1..=128).contains(&self.access_key_id.len()) && self.access_key_id.is_ascii()),
+        ] {
+            if !fits {
+                return Err(Error::config(format!("s3.{key} is missing or not one")));
+            }
+        }
+        self.endpoint_url(sandbox)?;
+        self.secret().map(|_| ())
+    }
+
+    /// Where requests go: with the bucket in the host, unless it is in the path.
+    pub(crate) fn endpoint_url(&self, sandbox: bool) -> Result<reqwest::Url, Error> {
+        let amazon = || format!("https://s3.{}.amazonaws.com", self.region);
+        let mut url = configured_url("s3.endpoint", &self.endpoint.clone().unwrap_or_else(amazon), sandbox, true)?;
+        if url.path() != "/" || url.query().is_some() || !url.username().is_empty() || url.password().is_some() {
+            return Err(Error::config("s3.endpoint must be scheme://host[:port] alone"));
+        }
+        if !self.path_style {
+            let host = format!("{}.{}", self.bucket, url.host_str().unwrap_or_default());
+            url.set_host(Some(&host)).map_err(|_| Error::config("s3.path_style = false needs a host with a name"))?;
+        }
+        Ok(url)
+    }
+
+    pub(crate) fn secret(&self) -> Result<Secret<String>, Error> {
+        let given =
+            secret("s3.secret_access_key", self.secret_access_key.as_ref(), self.secret_access_key_file.as_ref());
+        given?.ok_or_else(|| Error::config("s3.secret_access_key or s3.secret_access_key_file is required"))
+    }
 }
 
 /// Web Push.
@@ -150,6 +233,7 @@ impl Default for Config {
             rotate_keys_days: DEFAULT_ROTATE_KEYS_DAYS,
             oidc: None,
             sidecar: None,
+            s3: None,
             web_push: None,
             users: Vec::new(),
         }
@@ -198,6 +282,15 @@ impl Config {
         }
         if let Some(web_push) = &self.web_push {
             check_subject(&web_push.subject)?;
+        }
+        if let Some(s3) = &self.s3 {
+            s3.check(self.sandbox)?;
+            if !cfg!(feature = "s3") {
+                return wrong("s3: this server was built without it");
+            }
+            if self.max_media_len > MAX_BUCKET_FILE {
+                return Err(Error::config(format!("max_media_len: an object has at most {MAX_BUCKET_FILE} bytes")));
+            }
         }
         self.sidecar_auth()?;
         self.webhook()?;

@@ -26,9 +26,12 @@
 #![allow(clippy::disallowed_methods, reason = "a server: it reads the clock and uses sockets and files")]
 
 mod auth;
+#[cfg(feature = "s3")]
+mod bucket;
 mod clock;
 mod config;
 mod error;
+mod files;
 mod gatekeeper;
 mod keyfile;
 mod keys;
@@ -58,7 +61,7 @@ use core::pin::Pin;
 
 pub use auth::{Authenticator, StaticUsers};
 pub use comity_server::Problem;
-pub use config::{Config, SidecarConfig, UserConfig, WebPushConfig};
+pub use config::{Config, S3Config, SidecarConfig, UserConfig, WebPushConfig};
 pub use error::Error;
 pub use gatekeeper::{Gatekeeper, GatekeeperConfig};
 pub use keys::{KeyCommand, KeyStatus, SigningKeys, TokenKeys, manage_keys};
@@ -77,6 +80,8 @@ pub use store::{MediaLimits, MediaStore, StorageReference};
 pub use subscription::subscription_router;
 pub use throttle::{Throttled, Tries};
 pub use token::{jwks_router, token_router};
+#[doc(hidden)]
+pub use tus::fuzz::{FuzzedHeaders, fuzz_headers};
 pub use wake::{WakeBoard, wake_router};
 pub use webpush::WebPush;
 

@@ -44,6 +44,27 @@ pub const UPLOAD_TOTAL: Duration = Duration::from_secs(3600);
 /// Bytes written to or read from a file at once.
 pub const FILE_CHUNK: usize = 128 * 1024;
 
+/// Bytes of a file that go to an object store in one request; what is in memory of each upload to it.
+pub const BUCKET_PART: u64 = 8 << 20;
+
+/// Largest file in an object store: S3 takes 10,000 parts.
+pub const MAX_BUCKET_FILE: u64 = 10_000 * BUCKET_PART;
+
+/// Uploads to an object store at once; further ones wait.
+pub const BUCKET_UPLOADS: usize = 4;
+
+/// How long connecting to an object store may take.
+pub const BUCKET_CONNECT: Duration = Duration::from_secs(5);
+
+/// How long an object store may take to answer one request, and pause within an answer.
+pub const BUCKET_IDLE: Duration = Duration::from_secs(60);
+
+/// How often a request to an object store is made again.
+pub const BUCKET_RETRIES: usize = 3;
+
+/// How long after its first try a request to an object store is made again at most.
+pub const BUCKET_RETRY_TIME: Duration = Duration::from_secs(60);
+
 /// How long one fetch of the gatekeeper's key set may take.
 pub const JWKS_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 use comity_identity::KeyState;
 use comity_partner::{
-    Config, Error, KeyCommand, KeyStatus, OidcConfig, Server, SidecarConfig, WebPushConfig, manage_keys, open_store,
+    Config, Error, KeyCommand, KeyStatus, OidcConfig, S3Config, Server, SidecarConfig, WebPushConfig, manage_keys,
+    open_store,
 };
 use comity_server::config::overlay;
 use comity_server::stop_signal;
@@ -80,6 +81,27 @@ struct Args {
     /// Web Push, with how push services reach the operator: mailto:… or an https URL
     #[arg(long, env = "COMITY_PARTNER_WEB_PUSH_SUBJECT", value_name = "URI")]
     web_push_subject: Option<String>,
+    /// Media files in a bucket of an S3-compatible object store
+    #[arg(long, env = "COMITY_PARTNER_S3_BUCKET", value_name = "NAME")]
+    s3_bucket: Option<String>,
+    /// Where that store is [default: Amazon's of the region]
+    #[arg(long, env = "COMITY_PARTNER_S3_ENDPOINT", value_name = "URL")]
+    s3_endpoint: Option<String>,
+    /// Its region [default: us-east-1]
+    #[arg(long, env = "COMITY_PARTNER_S3_REGION", value_name = "TEXT")]
+    s3_region: Option<String>,
+    /// What the names of objects begin with [default: comity-media]
+    #[arg(long, env = "COMITY_PARTNER_S3_PREFIX", value_name = "TEXT")]
+    s3_prefix: Option<String>,
+    /// Whether the bucket is named in the path of a URL, not in its host [default: true]
+    #[arg(long, env = "COMITY_PARTNER_S3_PATH_STYLE", value_name = "BOOL")]
+    s3_path_style: Option<bool>,
+    /// The id of its access key
+    #[arg(long, env = "COMITY_PARTNER_S3_ACCESS_KEY_ID", value_name = "TEXT")]
+    s3_access_key_id: Option<String>,
+    /// File of the access key's secret
+    #[arg(long, env = "COMITY_PARTNER_S3_SECRET_ACCESS_KEY_FILE", value_name = "FILE")]
+    s3_secret_access_key_file: Option<PathBuf>,
     /// Allow plain http
     #[arg(long, env = "COMITY_PARTNER_SANDBOX", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     sandbox: Option<bool>,
@@ -146,6 +168,20 @@ impl Args {
                 Some(claim) => oidc.with_claim(&claim),
                 None => oidc,
             });
+        }
+        if self.s3_bucket.is_some() {
+            config.s3.get_or_insert_with(S3Config::default);
+        }
+        if let Some(s3) = &mut config.s3 {
+            overlay(&mut s3.bucket, self.s3_bucket);
+            overlay(&mut s3.region, self.s3_region);
+            overlay(&mut s3.prefix, self.s3_prefix);
+            overlay(&mut s3.path_style, self.s3_path_style);
+            overlay(&mut s3.access_key_id, self.s3_access_key_id);
+            s3.endpoint = self.s3_endpoint.or(s3.endpoint.take());
+            if self.s3_secret_access_key_file.is_some() {
+                (s3.secret_access_key, s3.secret_access_key_file) = (None, self.s3_secret_access_key_file);
+            }
         }
         if let Some(subject) = self.web_push_subject {
             config.web_push.get_or_insert_with(WebPushConfig::default).subject = subject;

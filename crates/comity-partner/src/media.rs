@@ -2,7 +2,7 @@
 
 use crate::auth::Authenticator;
 use crate::gatekeeper::Gatekeeper;
-use crate::limits::{FILE_CHUNK, UPLOAD_IDLE, UPLOAD_TOTAL};
+use crate::limits::{UPLOAD_IDLE, UPLOAD_TOTAL};
 use crate::metrics::MEDIA_BYTES;
 use crate::storage::{PartnerStore, UserQuota};
 use crate::store::{MediaStore, StorageReference, StoreError};
@@ -22,8 +22,6 @@ use comity_core::{Redacted, UserVisibleId};
 use futures_util::StreamExt as _;
 use serde_json::json;
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
-use tokio_util::io::ReaderStream;
 
 /// `POST /v1/media` (the authenticated user's upload: streamed, `Content-Length` required; answers 201
 /// `{"storage_reference":"…"}`) and `GET /media/{storage_reference}` (for the gatekeeper; open to all who know the
@@ -144,7 +142,7 @@ pub(crate) async fn upload(State(state): State<MediaState>, request: Request) ->
     let user = state.users.authenticate(&parts).await?;
     let len = body.size_hint().exact(); // what Content-Length says, or 0 for a request that ends with its head
     let len = len.ok_or_else(|| Problem::new(StatusCode::LENGTH_REQUIRED, "Content-Length is required"))?;
-    let _permit = state.store.upload_permit().ok_or_else(busy)?;
+    let permit = state.store.upload_permit().ok_or_else(busy)?;
     let receive = async {
         let reference = StorageReference::random();
         let reserved = match &state.quota {
@@ -161,11 +159,16 @@ pub(crate) async fn upload(State(state): State<MediaState>, request: Request) ->
                 Some(Err(_)) => return Err(Problem::new(StatusCode::BAD_REQUEST, "the upload broke off")),
             }
         }
-        let reference = file.commit().await.map_err(|e| failed(&e))?;
-        if let Some(reserved) = reserved {
-            reserved.keep().await?;
-        }
-        Ok(reference)
+        // A task: once it may be visible it is counted, even if the client is gone.
+        let kept = tokio::spawn(async move {
+            let _permit = permit;
+            let reference = file.commit().await.map_err(|e| failed(&e))?;
+            if let Some(reserved) = reserved {
+                reserved.keep().await?;
+            }
+            Ok(reference)
+        });
+        kept.await.map_err(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping"))?
     };
     let reference = tokio::time::timeout(UPLOAD_TOTAL, receive).await.map_err(|_| slow())??;
     metrics::counter!(MEDIA_BYTES, "direction" => "in").increment(len);
@@ -205,7 +208,8 @@ pub(crate) async fn download(
     let not_found = || Problem::new(StatusCode::NOT_FOUND, "there is no such media");
     let reference: StorageReference = reference.parse().map_err(|()| not_found())?;
     let permit = state.store.download_permit().ok_or_else(busy)?;
-    let (mut file, len) = state.store.open(&reference).await.map_err(|e| failed(&e))?.ok_or_else(not_found)?;
+    let file = state.store.stored(&reference).await.map_err(|e| failed(&e))?.ok_or_else(not_found)?;
+    let len = file.len();
 
     // If-Range can only ask for a validator that was never given: the whole file, then (RFC 9110 §13.1.5).
     let range = headers.get(RANGE).filter(|_| !headers.contains_key(IF_RANGE)).and_then(|v| v.to_str().ok());
@@ -220,12 +224,9 @@ pub(crate) async fn download(
             });
         }
     };
-    let io = |error| failed(&StoreError::Io(error));
-    if from > 0 {
-        file.seek(std::io::SeekFrom::Start(from)).await.map_err(io)?;
-    }
+    let chunks = file.read(from, count).await.map_err(|error| failed(&StoreError::Io(error)))?;
     // The permit lives as long as the body; hyper asks for the next chunk when the last one is on its way.
-    let chunks = ReaderStream::with_capacity(file.take(count), FILE_CHUNK).map(move |chunk| {
+    let chunks = chunks.ok_or_else(not_found)?.map(move |chunk| {
         let _held = &permit;
         chunk
     });

@@ -4,11 +4,9 @@ use crate::{media, push, subscription, token, tus, wake};
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
-pub(crate) use comity_server::ProblemDetails;
-use std::collections::BTreeMap;
+pub(crate) use comity_server::{ProblemDetails, ProblemResponses};
 use std::sync::Arc;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi, ToSchema};
 
 /// An ownership token.
@@ -76,12 +74,8 @@ pub(crate) struct PushKey {
 pub(crate) struct Refusals;
 
 impl IntoResponses for Refusals {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let problem = |description: &str| -> RefOr<Response> {
-            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("ProblemDetails"))).build();
-            ResponseBuilder::new().description(description).content("application/problem+json", content).build().into()
-        };
-        [
+    fn responses() -> ProblemResponses {
+        ProblemDetails::responses(&[
             (400, "Not what is asked for here"),
             (401, "Not authenticated"),
             (408, "The body took too long"),
@@ -91,10 +85,21 @@ impl IntoResponses for Refusals {
             (429, "Too many failed authentications: again after `Retry-After`"),
             (503, "Not now: again after `Retry-After`"),
             (507, "There is no room"),
-        ]
-        .into_iter()
-        .map(|(status, description)| (status.to_string(), problem(description)))
-        .collect()
+        ])
+    }
+}
+
+/// What a route for an upload that is under way may answer instead, beside [`Refusals`].
+pub(crate) struct NoUpload;
+
+impl IntoResponses for NoUpload {
+    fn responses() -> ProblemResponses {
+        ProblemDetails::responses(&[
+            (404, "There is no such upload"),
+            (410, "It was given up"),
+            (412, "`Tus-Resumable: 1.0.0` is required"),
+            (423, "Another request is busy with it"),
+        ])
     }
 }
 

@@ -1,12 +1,12 @@
 //! Files that come in parts: on disk until they are whole, as far as was recorded.
 
+use crate::files;
 use crate::limits::FILE_CHUNK;
 use crate::storage::PartnerStore;
 use crate::store::{MediaStore, StorageReference, StoreError};
 use core::sync::atomic::Ordering;
 use std::collections::HashSet;
 use std::io;
-use std::path::Path;
 use tokio::fs;
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _, BufWriter};
 
@@ -20,8 +20,9 @@ impl MediaStore {
         let uploads = known.open_uploads().await.map_err(io::Error::other)?;
         let mut names = HashSet::new();
         for (reference, upload) in uploads {
+            let Ok(name) = reference.parse() else { continue };
             // A crash may have come between the last byte and its record: then the file is whole, and counted.
-            if fs::try_exists(self.files.join(&reference)).await? {
+            if upload.offset == upload.len && self.files.has(&name).await? {
                 known.keep_media(&reference).await.map_err(io::Error::other)?;
                 continue;
             }
@@ -68,38 +69,31 @@ impl MediaStore {
 
     /// Gives a whole file, durable already, the name it is fetched by.
     pub(crate) async fn finish_part(&self, reference: &StorageReference) -> Result<(), StoreError> {
-        fs::rename(self.parts.join(reference.as_str()), self.files.join(reference.as_str())).await?;
-        fs::File::open(&self.files).await?.sync_all().await?;
-        Ok(())
+        Ok(self.files.take(&self.parts.join(reference.as_str()), reference).await?)
     }
 
     /// Whether the file has the name it is fetched by.
     pub(crate) async fn has(&self, reference: &StorageReference) -> Result<bool, StoreError> {
-        Ok(fs::try_exists(self.files.join(reference.as_str())).await?)
+        Ok(self.files.has(reference).await?)
     }
 
-    /// Removes a file in parts, and gives back the room set aside for it.
+    /// Removes a file in parts that was to be `len` bytes, and gives back the room set aside for it.
     pub(crate) async fn remove_part(&self, reference: &StorageReference, len: u64) -> Result<(), StoreError> {
-        remove(&self.parts, reference).await?;
+        let had = fs::metadata(self.parts.join(reference.as_str())).await.map(|meta| meta.len());
+        if had.is_ok_and(|had| had == len) {
+            self.files.remove(reference).await?; // it may have got its name, and the answer was lost
+        }
+        files::remove(&self.parts, reference).await?;
         self.give_back(len);
         Ok(())
     }
 
-    /// Removes a whole file of that length.
-    pub(crate) async fn remove_file(&self, reference: &StorageReference, len: u64) -> Result<(), StoreError> {
-        if remove(&self.files, reference).await? {
+    /// Removes a whole file.
+    pub(crate) async fn remove_file(&self, reference: &StorageReference) -> Result<(), StoreError> {
+        if let Some(len) = self.files.remove(reference).await? {
             self.give_back(len);
         }
         Ok(())
-    }
-}
-
-/// Whether there was such a file; gone from the disk when this answers.
-async fn remove(dir: &Path, reference: &StorageReference) -> io::Result<bool> {
-    match fs::remove_file(dir.join(reference.as_str())).await {
-        Ok(()) => fs::File::open(dir).await?.sync_all().await.map(|()| true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
     }
 }
 

@@ -57,9 +57,7 @@ impl Server {
         sqlite.forget_unfinished().await?;
         let store: Arc<dyn PartnerStore> = Arc::new(sqlite);
         let media_dir = config.data_dir.join("media");
-        let media = MediaStore::open_dir(&media_dir, media_limits(config))
-            .await
-            .map_err(Error::io(format!("cannot open {}", media_dir.display())))?;
+        let media = open_media(config, &media_dir).await?;
         media.take_up_uploads(&*store).await.map_err(Error::io(format!("cannot open {}", media_dir.display())))?;
         let media = Arc::new(media);
 
@@ -161,6 +159,15 @@ pub async fn open_store(data_dir: &Path) -> Result<SqliteStore, Error> {
     let store = opened.map_err(|_| Error::config("the store could not be opened"))??;
     keys::load_or_make(&store, Some(data_dir.join("signing-key.p8"))).await?;
     Ok(store)
+}
+
+async fn open_media(config: &Config, dir: &Path) -> Result<MediaStore, Error> {
+    #[cfg(feature = "s3")]
+    if let Some(s3) = &config.s3 {
+        return MediaStore::open_s3(dir, s3, config.sandbox, media_limits(config)).await;
+    }
+    let opened = MediaStore::open_dir(dir, media_limits(config)).await;
+    opened.map_err(Error::io(format!("cannot open {}", dir.display())))
 }
 
 fn lock(data_dir: &Path) -> Result<File, Error> {

@@ -1,6 +1,7 @@
-//! Media files on disk: complete and durable, or not there (PROTOCOL §10).
+//! Media files: complete and durable, or not there (PROTOCOL §10).
 
 use crate::clock;
+use crate::files::{Files, Stored};
 use crate::limits::FILE_CHUNK;
 use base64::Engine as _;
 use core::fmt;
@@ -91,10 +92,11 @@ pub struct MediaLimits {
     pub downloads: usize,
 }
 
-/// A directory of media files. One process uses it at a time.
+/// Media files: a directory of them, or a bucket of an object store and a directory for what is not whole. One process uses
+/// it at a time.
 #[derive(Debug)]
 pub struct MediaStore {
-    pub(crate) files: PathBuf,
+    pub(crate) files: Files,
     partial: PathBuf,
     /// Files that come in parts.
     pub(crate) parts: PathBuf,
@@ -112,19 +114,40 @@ impl MediaStore {
     /// # Errors
     /// As the file system says.
     pub async fn open_dir(dir: &Path, limits: MediaLimits) -> io::Result<Self> {
-        let [files, partial, parts] = ["files", "partial", "parts"].map(|name| dir.join(name));
-        for path in [&files, &partial, &parts] {
+        let files = dir.join("files");
+        fs::create_dir_all(&files).await?;
+        Self::open(dir, Files::Folder(files), limits).await
+    }
+
+    /// Opens the store whose whole files are objects of a bucket, and what is not whole is in `dir`; otherwise as
+    /// [`open_dir`](Self::open_dir). The objects below the configured prefix are this store's alone. `sandbox` allows plain
+    /// http to any endpoint.
+    ///
+    /// # Errors
+    /// [`Error`](crate::Error), if the configuration is wrong, or as the file system or the bucket says.
+    #[cfg(feature = "s3")]
+    pub async fn open_s3(
+        dir: &Path,
+        config: &crate::S3Config,
+        sandbox: bool,
+        limits: MediaLimits,
+    ) -> Result<Self, crate::Error> {
+        let bucket = crate::bucket::Bucket::connect(config, sandbox, dir.join("multipart"))?;
+        bucket.clean().await.map_err(crate::Error::io("cannot open the bucket"))?;
+        let opened = Self::open(dir, Files::Bucket(Arc::new(bucket)), limits).await;
+        opened.map_err(crate::Error::io("cannot open the bucket"))
+    }
+
+    pub(crate) async fn open(dir: &Path, files: Files, limits: MediaLimits) -> io::Result<Self> {
+        let [partial, parts] = ["partial", "parts"].map(|name| dir.join(name));
+        for path in [&partial, &parts] {
             fs::create_dir_all(path).await?;
         }
         let mut left = fs::read_dir(&partial).await?;
         while let Some(entry) = left.next_entry().await? {
             fs::remove_file(entry.path()).await?;
         }
-        let mut used: u64 = 0;
-        let mut kept = fs::read_dir(&files).await?;
-        while let Some(entry) = kept.next_entry().await? {
-            used = used.saturating_add(entry.metadata().await?.len());
-        }
+        let used = files.total().await?;
         Ok(Self {
             files,
             partial,
@@ -171,35 +194,24 @@ impl MediaStore {
         Ok(upload)
     }
 
-    /// A stored file and its length.
-    pub(crate) async fn open(&self, reference: &StorageReference) -> Result<Option<(fs::File, u64)>, StoreError> {
-        match fs::File::open(self.files.join(reference.as_str())).await {
-            Ok(file) => {
-                let len = file.metadata().await?.len();
-                Ok(Some((file, len)))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+    /// A whole file, to be read.
+    pub(crate) async fn stored(&self, reference: &StorageReference) -> Result<Option<Stored>, StoreError> {
+        Ok(self.files.open(reference).await?)
     }
 
     /// Removes files older than the retention; says how many.
     ///
     /// # Errors
-    /// As the file system says; what was removed before stays removed.
+    /// As the file system or the bucket says; what was removed before stays removed.
     pub async fn sweep(&self) -> io::Result<usize> {
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(clock::now().as_millis());
+        let before = now.checked_sub(self.limits.retention).unwrap_or(SystemTime::UNIX_EPOCH);
         let mut removed = 0;
-        let mut files = fs::read_dir(&self.files).await?;
-        while let Some(entry) = files.next_entry().await? {
-            let meta = entry.metadata().await?;
-            if now.duration_since(meta.modified()?).is_ok_and(|age| age > self.limits.retention) {
-                fs::remove_file(entry.path()).await?;
-                self.give_back(meta.len());
-                removed += 1;
-            }
-        }
-        Ok(removed)
+        let swept = self.files.sweep(before, |len| {
+            self.give_back(len);
+            removed += 1;
+        });
+        swept.await.map(|()| removed)
     }
 
     pub(crate) fn give_back(&self, len: u64) {
@@ -229,7 +241,8 @@ impl Upload {
         Ok(())
     }
 
-    /// Makes the file durable, then visible; only then is its reference known to anyone.
+    /// Makes the file durable, then visible; only then is its reference known to anyone. Not to be dropped before it
+    /// resolves: the file may be visible then, and not be counted.
     pub(crate) async fn commit(mut self) -> Result<StorageReference, StoreError> {
         if self.left != 0 {
             return Err(StoreError::Length);
@@ -238,11 +251,8 @@ impl Upload {
             file.flush().await?;
             file.get_ref().sync_all().await?;
         }
-        // One system call, not awaited: a commit cancelled between it and the next line would be counted wrongly.
-        std::fs::rename(&self.path, self.store.files.join(self.reference.as_str()))?;
+        self.store.files.take(&self.path, &self.reference).await?;
         self.committed = true;
-        // The directory's entry, too.
-        fs::File::open(&self.store.files).await?.sync_all().await?;
         Ok(self.reference.clone())
     }
 }

@@ -16,6 +16,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
 
 const WHSEC: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const S3: &str = "[s3]\nbucket = 'm'\naccess_key_id = 'k'\n";
+const KEY: &str = "secret_access_key = 's3cret'\n";
 const USERS: &str = "[[users]]\nid = 'alice@partner.test'\nsecret = 's3cret-value'\n";
 
 fn command() -> Command {
@@ -216,6 +218,14 @@ fn configuration_is_checked() {
         ("sandbox = true\n[web_push]\nsubject = 'ops@partner.example'\n".to_owned(), "mailto:"),
         ("sandbox = true\n[[users]]\nid = 'a'\nsecret = 'x'\nsecret_file = 'y'\n".to_owned(), "not both"),
         ("sandbox = true\nuser_max_media_files = 0\n".to_owned(), "a limit is 0"),
+        ("sandbox = true\n[s3]\nbucket = 'm'\naccess_key_id = 'k'\n".to_owned(), "secret_access_key_file is required"),
+        (format!("sandbox = true\n[s3]\naccess_key_id = 'k'\n{KEY}"), "s3.bucket is missing"),
+        (format!("sandbox = true\n[s3]\nbucket = 'm'\n{KEY}"), "s3.access_key_id is missing"),
+        (format!("sandbox = true\n{S3}prefix = '../x'\n{KEY}"), "s3.prefix is missing or not one"),
+        (format!("sandbox = true\n{S3}endpoint = 'https://h/x'\n{KEY}"), "scheme://host[:port] alone"),
+        (format!("sandbox = true\n{S3}endpoint = 'https://127.0.0.1'\npath_style = false\n{KEY}"), "host with a name"),
+        (format!("{https}{S3}endpoint = 'http://store.example'\n{KEY}"), "s3.endpoint must be https"),
+        (format!("sandbox = true\nmax_media_len = 99999999999\n{S3}{KEY}"), "max_media_len: an object has at most"),
         ("sandbox = true\nmax_uploads = 0\n".to_owned(), "a limit is 0"),
     ] {
         let output = check(&text);

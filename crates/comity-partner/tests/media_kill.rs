@@ -153,6 +153,7 @@ async fn whatever_byte_it_breaks_at() {
             expected: Expected::from(&facts),
             dir: received.clone(),
             name_hint: "file".into(),
+            declared: None,
         };
         let got = loop {
             wire.cut_after(dice.roll(120_000));

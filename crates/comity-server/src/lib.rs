@@ -47,7 +47,7 @@ pub use logging::init_logging;
 pub use ops::{Readiness, ops_router};
 pub use outgoing::{PublicOnly, is_public, may_be_public};
 pub use peer::client_address;
-pub use problem::{Problem, ProblemDetails, with_fallbacks};
+pub use problem::{Problem, ProblemDetails, ProblemResponses, with_fallbacks};
 pub use signal::stop_signal;
 pub use telemetry::{METRICS, Metric, MetricKind, Metrics, describe, observe};
 pub use tls::{Tls, TlsFiles};

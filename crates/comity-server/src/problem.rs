@@ -5,6 +5,8 @@ use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use std::collections::BTreeMap;
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 
 /// An error answer: `application/problem+json` with `type`, `title`, `status` and `detail`. The detail is for a developer
 /// and never repeats what was sent.
@@ -46,6 +48,21 @@ pub struct ProblemDetails {
     status: u16,
     /// What is wrong, for a developer.
     detail: String,
+}
+
+/// The answers of an OpenAPI document that are problems.
+pub type ProblemResponses = BTreeMap<String, RefOr<utoipa::openapi::Response>>;
+
+impl ProblemDetails {
+    /// Problems by status and description, for a document that has this schema among its components.
+    pub fn responses(problems: &[(u16, &str)]) -> ProblemResponses {
+        let problem = |(status, description): &(u16, &str)| {
+            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("ProblemDetails"))).build();
+            let response = ResponseBuilder::new().description(*description);
+            (status.to_string(), response.content("application/problem+json", content).build().into())
+        };
+        problems.iter().map(problem).collect()
+    }
 }
 
 impl IntoResponse for Problem {

@@ -360,7 +360,7 @@ pub fn decrypt(
     let before = Pinned::load(records, peer)?;
     let mut sessions = Sessions::load(records, peer)?;
     let (pin, identity_change) = match &initial {
-        Some(initial) => before.next(initial.identity, version, policy)?,
+        Some(initial) => before.next(initial.identity, version, IdentityPolicy::AcceptAndTell)?,
         // A version below the pinned one is one that was under way when the session was upgraded.
         None => (before.pin.ok_or(Error::NoSession)?, None),
     };
@@ -372,6 +372,10 @@ pub fn decrypt(
     let opened = suite.decrypt(&context, sessions.get(version), &keys, kind, body, rng)?;
     if opened.identity != pin.identity {
         return Err(Error::UntrustedIdentity);
+    }
+    // Not before the message has shown that it comes from the new identity.
+    if identity_change.is_some() && policy == IdentityPolicy::Block {
+        return Err(Error::IdentityChanged { identity: pin.identity });
     }
 
     let mut batch = Batch::new();

@@ -7,6 +7,7 @@ use comity::{
     Client, Config, Content, Event, Events, IntegratorId, MessageEvent, Progress, SqliteStore, Suites, TrustRoot, X3dh,
 };
 use comity_gatekeeper::{Gatekeeper, Options};
+use comity_testkit::port::free_port;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -26,19 +27,6 @@ struct World {
     _partner: oneshot::Sender<()>,
     bob: Client,
     events: Events,
-}
-
-/// A free port below those that outgoing connections are given, so that none of these takes it before the server does.
-fn free_port() -> u16 {
-    use std::sync::atomic::{AtomicU16, Ordering};
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() * 64 % 20_000).unwrap();
-    loop {
-        let port = 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 impl World {

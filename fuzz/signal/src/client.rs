@@ -6,7 +6,9 @@ use super::damage::damage;
 use arbitrary::{Arbitrary as _, Unstructured};
 use bytes::BytesMut;
 use comity_core::{Jid, RecordKey, RecordKind, Store as _, Timestamp};
-use comity_engine::{Command, CommandId, Config, Content, Engine, Event, Input, Output, Query};
+use comity_engine::limits::MAX_MEDIA_RETRIES;
+use comity_engine::{Command, CommandId, Config, Content, Engine, Event, Input, Media, MediaRequest, Output, Query};
+use comity_media::{MediaKey, MediaKind, seal_retry};
 use comity_noise::cert::Issuer;
 use comity_noise::frame::FrameDecoder;
 use comity_noise::{
@@ -52,6 +54,9 @@ struct World {
     uploaded: Option<KeyUpload>,
     shown: Vec<String>,
     events: Vec<comity_engine::EventId>,
+    /// Requests for the file that are not answered, and how many there were.
+    requests: Vec<MediaRequest>,
+    requested: usize,
 }
 
 /// What does not depend on the input: a store with an account, its uploaded keys, a peer that knows them.
@@ -111,6 +116,8 @@ impl World {
             uploaded: None,
             shown: Vec::new(),
             events: Vec::new(),
+            requests: Vec::new(),
+            requested: 0,
         };
         world.feed(Input::Start);
         world
@@ -155,6 +162,15 @@ impl World {
                     self.shown.push(text.clone());
                 }
                 self.events.push(message.event);
+                None
+            }
+            Output::Event(Event::MediaRequested(request)) => {
+                self.requested += 1;
+                self.requests.push(*request);
+                None
+            }
+            Output::Event(Event::MediaRefreshed { event, .. } | Event::MediaGone { event, .. }) => {
+                self.events.push(event);
                 None
             }
             _ => None,
@@ -220,9 +236,29 @@ impl World {
 
     /// What only authentic messages may change.
     fn guarded(&self) -> Vec<(RecordKey, Vec<u8>)> {
-        use RecordKind::{Inbox, PeerIdentity, Seen, Session};
-        let guarded = |key: &RecordKey| matches!(key.kind, Session | PeerIdentity | Inbox | Seen);
+        use RecordKind::{Inbox, MediaRetry, PeerIdentity, Seen, Session};
+        let guarded = |key: &RecordKey| matches!(key.kind, Session | PeerIdentity | Inbox | Seen | MediaRetry);
         self.store.snapshot().into_iter().filter(|(key, _)| guarded(key)).collect()
+    }
+}
+
+fn file(key: &MediaKey) -> Media {
+    Media {
+        kind: MediaKind::Document,
+        mimetype: String::new(),
+        caption: None,
+        file_name: None,
+        key: key.clone(),
+        file_sha256: [1; 32],
+        file_enc_sha256: [2; 32],
+        file_length: 3,
+        direct_path: "/gone".into(),
+        key_timestamp: BEGIN,
+        dimensions: None,
+        seconds: None,
+        thumbnail: None,
+        waveform: None,
+        sidecar: None,
     }
 }
 
@@ -298,6 +334,7 @@ impl Case<'_> {
                 self.world.now = self.world.now.after(Duration::from_secs(1 << (pick % 12)));
                 self.world.feed(Input::Tick);
             }
+            _ if pick & 1 == 1 => self.media(pick >> 1),
             _ => {
                 if !self.world.events.is_empty() {
                     let event = self.world.events.remove(0);
@@ -305,6 +342,54 @@ impl Case<'_> {
                 }
             }
         }
+    }
+
+    /// A file of either side is asked for, or answered for: as it should be, changed, by a stranger, or under another key.
+    fn media(&mut self, pick: usize) {
+        const ID: &str = "MEDIA";
+        let (ours, stranger, other_key) = (pick & 1 == 0, pick & 6 == 2, pick & 6 == 4);
+        let key = MediaKey::from([7; 32]);
+        let to: Jid = PEER.parse().unwrap();
+        if let Some(MediaRequest { event, from: to, .. }) = self.world.requests.pop() {
+            let direct_path = (pick & 8 == 0).then(|| "/again".to_owned());
+            self.world.feed(Input::Command(CommandId(3), Command::AnswerMedia { event, to, direct_path }));
+        }
+        let (id, stanza_id) = (ID.parse().unwrap(), Some(ID.to_owned()));
+        let (command, encoded) = if ours {
+            let (media, source) = (Box::new(file(&key)), "here".to_owned());
+            let receipt = comity_proto::message::ServerErrorReceipt { stanza_id };
+            (Command::SendMedia { to, media, id: Some(id), source }, receipt.encode_to_vec())
+        } else {
+            let direct_path = Some("/again".to_owned());
+            let answer = comity_proto::message::MediaRetryNotification { stanza_id, direct_path, result: Some(1) };
+            (Command::AskMedia { chat: to, id, key: key.clone() }, answer.encode_to_vec())
+        };
+        self.world.feed(Input::Command(CommandId(4), command));
+        let sealing = if other_key { MediaKey::from([8; 32]) } else { key };
+        let sealed = seal_retry(&sealing, ID, &encoded, &mut self.world.rng).unwrap();
+        let mut body = sealed.enc_p.to_vec();
+        if pick & 6 == 6 {
+            damage(&mut self.u, &mut body);
+        }
+        let authentic = body[..] == sealed.enc_p[..] && !stranger && !other_key;
+        let encrypt = Node::new("encrypt")
+            .with_child(Node::new("enc_p").with_bytes(body))
+            .with_child(Node::new("enc_iv").with_bytes(sealed.enc_iv.to_vec()));
+        let from: Jid = if stranger { STRANGER } else { PEER }.parse().unwrap();
+        let node = if ours { Node::new("receipt") } else { Node::new("notification") };
+        let node = node
+            .with_attr("type", if ours { "server-error" } else { "mediaretry" })
+            .with_attr("id", ID)
+            .with_attr("t", BEGIN.as_secs())
+            .with_attr("from", from)
+            .with_child(encrypt)
+            .with_child(Node::new("rmr").with_attr("jid", PEER.parse::<Jid>().unwrap()).with_attr("from_me", "false"));
+        if !authentic {
+            return self.unchanged(&node);
+        }
+        self.world.say(&node);
+        self.unchanged(&node); // the same once more
+        assert!(self.world.requested <= MAX_MEDIA_RETRIES, "a file is asked for without end");
     }
 
     fn write(&mut self) -> usize {

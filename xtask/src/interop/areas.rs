@@ -124,6 +124,11 @@ pub(crate) const AREAS: &[Area] = &[
             },
             Driver { program: Program::Node("tus-js.mjs"), args: &[], provides: &[("tus-js-client", "upload-resume")] },
             Driver { program: Program::Python("tus_py.py"), args: &[], provides: &[("tuspy", "upload-resume")] },
+            Driver {
+                program: Program::Python("moto_s3.py"),
+                args: &[],
+                provides: &[("moto", "s3-round-trip"), ("moto", "s3-restart")],
+            },
         ],
     },
     Area {

@@ -6,8 +6,8 @@ use super::session::Session;
 use super::{Chat, hex};
 use crate::Failure;
 use comity_client::{
-    Content, Event, EventId, Failure as SendFailure, FileToSend, LookUp, Media, MessageEvent, PartnerServer, Progress,
-    Quote, Side, Target,
+    Content, Event, EventId, Failure as SendFailure, Fetched, FileToSend, LookUp, Media, MessageEvent, PartnerServer,
+    Progress, Quote, Side, Target,
 };
 use comity_core::{IntegratorId, Jid, MessageId};
 use serde::{Deserialize, Serialize};
@@ -281,7 +281,7 @@ impl Face {
                 let file = FileToSend { path, kind: None, caption };
                 let done = session.send_file(&to.parse()?, file, &progress(&self.tell, "upload", None)).await?;
                 return Ok(json!({ "id": done.id.as_str(), "kind": done.kind.mms_type(), "bytes": done.file_length,
-                    "sha256": hex(&done.file_sha256) }));
+                    "sha256": hex(&done.file_sha256), "direct_path": done.direct_path }));
             }
             What::Fetch { from, id } => {
                 let (from, id): (Jid, MessageId) = (from.parse()?, id.parse()?);
@@ -398,6 +398,20 @@ async fn on_event(face: &Arc<Face>, event: Event) -> Result<(), Failure> {
         }
         Event::Pinged { display_name, integrator, integrator_name } => json!({ "event": "pinged",
             "display_name": display_name, "integrator": integrator.get(), "integrator_name": integrator_name }),
+        Event::MediaRequested(request) => {
+            json!({ "event": "file_requested", "from": request.from.to_string(), "id": request.id.as_str() })
+        }
+        Event::MediaRefreshed { event, chat, id, direct_path } => {
+            let me = face.me.lock().ok().and_then(|me| me.clone()).ok_or("this account has no id yet")?;
+            if let Some(media) = face.session.refreshed(&me, (&chat, &id), event, direct_path).await? {
+                fetch(face, chat.clone(), id.clone(), media);
+            }
+            json!({ "event": "file_refreshed", "from": chat.to_string(), "id": id.as_str() })
+        }
+        Event::MediaGone { event, chat, id } => {
+            face.session.gone(&chat, &id, event).await?;
+            json!({ "event": "file_gone", "from": chat.to_string(), "id": id.as_str() })
+        }
         Event::Deleted => json!({ "event": "deleted" }),
         Event::Warning(error) => json!({ "event": "warning", "error": error.to_string() }),
         _ => return Ok(()),
@@ -434,12 +448,7 @@ async fn on_message(face: &Arc<Face>, message: MessageEvent) -> Result<(), Failu
             line["bytes"] = json!(media.file_length);
             line["caption"] = json!(media.caption);
             line["file_name"] = json!(media.file_name);
-            let (face, from, id, media) = (Arc::clone(face), message.from.clone(), message.id.clone(), media.clone());
-            tokio::spawn(async move {
-                if let Err(error) = download(&face.session, &face.tell, &from, &id, &media).await {
-                    face.tell(json!({ "event": "file_failed", "id": id.as_str(), "error": error.to_string() }));
-                }
-            });
+            fetch(face, message.from.clone(), message.id.clone(), (**media).clone());
         }
         Content::Unsupported { raw } => line["unsupported"] = json!(raw.len()),
         _ => {}
@@ -453,6 +462,15 @@ async fn on_message(face: &Arc<Face>, message: MessageEvent) -> Result<(), Failu
     Ok(())
 }
 
+fn fetch(face: &Arc<Face>, from: Jid, id: MessageId, media: Media) {
+    let face = Arc::clone(face);
+    tokio::spawn(async move {
+        if let Err(error) = download(&face.session, &face.tell, &from, &id, &media).await {
+            face.tell(json!({ "event": "file_failed", "id": id.as_str(), "error": error.to_string() }));
+        }
+    });
+}
+
 async fn download(
     session: &Session,
     tell: &mpsc::UnboundedSender<Value>,
@@ -460,9 +478,11 @@ async fn download(
     id: &MessageId,
     media: &Media,
 ) -> Result<Value, Failure> {
-    let file = session.fetch(from, id, media, &progress(tell, "download", Some(id))).await?;
-    let line = json!({ "event": "file", "id": id.as_str(), "path": file.path, "bytes": file.file_length,
-        "sha256": hex(&file.file_sha256) });
+    let line = match session.fetch(from, id, media, &progress(tell, "download", Some(id))).await? {
+        Fetched::File(file) => json!({ "event": "file", "id": id.as_str(), "path": file.path,
+            "bytes": file.file_length, "sha256": hex(&file.file_sha256) }),
+        Fetched::Asked(error) => json!({ "event": "file_asked", "id": id.as_str(), "cause": error.to_string() }),
+    };
     let _closed = tell.send(line.clone());
     Ok(line)
 }

@@ -12,7 +12,7 @@ use clap::Args;
 use comity_client::{Client, Config, Event, Events, LookUp, PartnerServer, SqliteStore};
 use comity_core::{IntegratorId, Jid};
 use comity_noise::{PublicKey, TrustRoot};
-use comity_signal::Suites;
+use comity_signal::{IdentityPolicy, Suites};
 use comity_signal_pqxdh::Pqxdh;
 use comity_signal_x3dh::X3dh;
 use history::History;
@@ -41,6 +41,9 @@ pub(crate) struct ChatArgs {
     /// The profile: `sandbox`, `whatsapp-1.0.3`, or a file; see `comity profile show`.
     #[arg(long, default_value = "sandbox", env = "COMITY_PROFILE", value_name = "NAME|FILE")]
     profile: String,
+    /// Nothing goes to a peer with a new identity key, and nothing is taken from one, until it is accepted.
+    #[arg(long)]
+    block_new_keys: bool,
     /// Read commands and write events as JSON lines (docs/chat-json.md).
     #[arg(long)]
     json: bool,
@@ -87,6 +90,9 @@ async fn start(args: &ChatArgs) -> Result<Chat, Failure> {
         Config::partner(args.who.parse().map_err(|e| format!("--as: {e}"))?, root)
     };
     config.profile = crate::profile::read(&args.profile)?;
+    if args.block_new_keys {
+        config.identity_policy = IdentityPolicy::Block;
+    }
     if let Some(name) = &args.name {
         config.display_name.clone_from(name);
     }

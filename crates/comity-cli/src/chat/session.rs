@@ -4,8 +4,8 @@
 use super::history::{Entry, History, Taken};
 use crate::Failure;
 use comity_client::{
-    Client, Content, Error, EventId, FileToSend, Media, MessageEvent, MessageState, Progress, Received,
-    ReportedMessage, SentFile,
+    Client, Content, Error, EventId, Fetched, FileToSend, Media, MessageEvent, MessageState, Progress, ReportedMessage,
+    SentFile,
 };
 use comity_core::{Jid, MessageId, Timestamp};
 use getrandom::SysRng;
@@ -21,6 +21,8 @@ pub(crate) struct Session {
     pub(crate) client: Client,
     history: Mutex<History>,
     early: Mutex<BTreeMap<MessageId, (Jid, MessageState)>>,
+    /// Where files are that were asked for again and are not fetched yet; with the events that said so.
+    refreshed: Mutex<BTreeMap<(Jid, MessageId), (EventId, String)>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -35,7 +37,7 @@ fn now() -> Timestamp {
 
 impl Session {
     pub(crate) fn new(client: Client, history: History) -> Self {
-        Self { client, history: Mutex::new(history), early: Mutex::default() }
+        Self { client, history: Mutex::new(history), early: Mutex::default(), refreshed: Mutex::default() }
     }
 
     pub(crate) fn history(&self) -> MutexGuard<'_, History> {
@@ -125,20 +127,53 @@ impl Session {
         Ok(ids.len())
     }
 
-    /// Fetches the file of a message.
+    /// Fetches the file of a message; one that is gone from its host is asked for again.
     pub(crate) async fn fetch(
         &self,
         chat: &Jid,
         id: &MessageId,
         media: &Media,
         progress: &Progress,
-    ) -> Result<Received, Failure> {
-        let done = self.client.download(media, progress).await;
+    ) -> Result<Fetched, Failure> {
+        let message = (chat.clone(), id.clone());
+        let refreshed = lock(&self.refreshed).get(&message).cloned();
+        let mut media = media.clone();
+        if let Some((_, direct_path)) = &refreshed {
+            media.direct_path.clone_from(direct_path);
+        }
+        let done = self.client.download_or_ask(chat, id, &media, progress).await;
         match &done {
-            Ok(file) => self.history().file(chat, id, Ok(&file.path.to_string_lossy()))?,
+            Ok(Fetched::File(file)) => self.history().file(chat, id, Ok(&file.path.to_string_lossy()))?,
+            Ok(Fetched::Asked(error)) => self.history().file(chat, id, Err(&format!("{error}; asked for again")))?,
             Err(error) => self.history().file(chat, id, Err(&error.to_string()))?,
         }
+        if let (Ok(_), Some((event, _))) = (&done, refreshed) {
+            self.client.confirm(event.clone()).await?;
+            lock(&self.refreshed).retain(|_, (kept, _)| *kept != event);
+        }
         Ok(done?)
+    }
+
+    /// A file that was asked for again is there: what is to be fetched, if its message is still here.
+    pub(crate) async fn refreshed(
+        &self,
+        me: &Jid,
+        (chat, id): (&Jid, &MessageId),
+        event: EventId,
+        direct_path: String,
+    ) -> Result<Option<Media>, Failure> {
+        let Ok(media) = self.media(me, chat, id) else {
+            self.client.confirm(event).await?;
+            return Ok(None);
+        };
+        lock(&self.refreshed).insert((chat.clone(), id.clone()), (event, direct_path));
+        Ok(Some(media))
+    }
+
+    /// A file that was asked for again is gone for good.
+    pub(crate) async fn gone(&self, chat: &Jid, id: &MessageId, event: EventId) -> Result<(), Failure> {
+        self.history().file(chat, id, Err("its sender has it no more"))?;
+        Ok(self.client.confirm(event).await?)
     }
 
     /// The media of a message in the history.

@@ -9,8 +9,8 @@ use super::{Chat, hex};
 use crate::Failure;
 use crate::place::INTEGRATOR;
 use comity_client::{
-    ConnectionState, Content, Event, Failure as SendFailure, FileToSend, Media, MessageEvent, MessageState, Progress,
-    Quote, Side, Target,
+    ConnectionState, Content, Event, Failure as SendFailure, Fetched, FileToSend, Media, MessageEvent, MessageState,
+    Progress, Quote, Side, Target,
 };
 use comity_core::{IntegratorId, Jid, MessageId};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -279,7 +279,7 @@ impl Terminal {
             }
             Command::Safety => {
                 let digits = client.safety_number(&self.to()?).await?;
-                self.say(&format!("* {digits}"));
+                self.say(&format!("* safety number {digits}"));
             }
             Command::Accept => {
                 let to = self.to()?;
@@ -354,7 +354,7 @@ impl Terminal {
                     self.offered.insert(peer.account(), identity);
                 }
                 let name = self.name(&peer);
-                let then = if blocked { "; messages wait until you /accept it" } else { "" };
+                let then = if blocked { "; theirs wait and yours fail until you /accept it" } else { "" };
                 self.say(&format!("! the security number of {name} changed: compare it (/safety){then}"));
             }
             Event::Pinged { display_name, integrator_name, .. } => {
@@ -365,6 +365,21 @@ impl Terminal {
                 if let Some(entry) = taken.entry() {
                     self.say(&self.line(entry));
                 }
+            }
+            Event::MediaRequested(request) => {
+                let name = self.name(&request.from);
+                self.say(&format!("* {name} asks for a file of yours again: it is uploaded if it is here as it was"));
+            }
+            Event::MediaRefreshed { event, chat, id, direct_path } => {
+                let me = self.chat.jid.clone().ok_or("this account has no id yet")?;
+                if let Some(media) = self.chat.session.refreshed(&me, (&chat, &id), event, direct_path).await? {
+                    self.say(&format!("* {} has sent the file again", self.name(&chat)));
+                    self.fetch(chat, id, media);
+                }
+            }
+            Event::MediaGone { event, chat, id } => {
+                self.chat.session.gone(&chat, &id, event).await?;
+                self.say(&format!("! {} has the file no more", self.name(&chat)));
             }
             Event::Deleted => self.say("* the account is deleted"),
             Event::Warning(error) => self.say(&format!("! {error}")),
@@ -439,7 +454,8 @@ impl Terminal {
         let Ok((bar, progress)) = self.bar(media.file_name.as_deref().unwrap_or(media.kind.mms_type())) else { return };
         tokio::spawn(async move {
             let line = match session.fetch(&from, &id, &media, &progress).await {
-                Ok(file) => format!("* {} sha256 {}", file.path.display(), hex(&file.file_sha256)),
+                Ok(Fetched::File(file)) => format!("* {} sha256 {}", file.path.display(), hex(&file.file_sha256)),
+                Ok(Fetched::Asked(error)) => format!("* {error}: its sender is asked for it again"),
                 Err(error) => format!("! not fetched: {error}; /get tries again"),
             };
             bar.finish_and_clear();

@@ -103,8 +103,12 @@ pub(super) async fn play(place: &Place, files: &[PathBuf], n: &mut Narrator) -> 
 
     reach(&mut alice, &mut bob, n).await?;
     talk(&mut alice, &mut bob, n).await?;
+    let mut sent = Vec::new();
     for file in files {
-        send_file(&mut alice, &mut bob, file, n).await?;
+        sent.push((file, send_file(&mut alice, &mut bob, file, n).await?));
+    }
+    if let Some((file, sent)) = sent.iter().min_by_key(|(_, sent)| sent["bytes"].as_u64()) {
+        lose_file(&mut alice, &mut bob, file, sent, &partner, n).await?;
     }
     let back = files.iter().min_by_key(|file| file.metadata().map_or(u64::MAX, |m| m.len()));
     if let Some(file) = back {
@@ -338,7 +342,7 @@ async fn talk(alice: &mut Party, bob: &mut Party, n: &mut Narrator) -> Result<()
     Ok(())
 }
 
-async fn send_file(from: &mut Party, to: &mut Party, file: &Path, n: &mut Narrator) -> Result<(), Failure> {
+async fn send_file(from: &mut Party, to: &mut Party, file: &Path, n: &mut Narrator) -> Result<Value, Failure> {
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     n.scene(&format!("A file: {name}, {} → {}", from.name, to.name));
     let before = sha256_of(file).await?;
@@ -368,6 +372,49 @@ async fn send_file(from: &mut Party, to: &mut Party, file: &Path, n: &mut Narrat
     let text = format!("{} fetched it through the gatekeeper, verified and decrypted: hashes are equal", to.name);
     let facts = json!({ "name": name, "kind": kind, "bytes": file["bytes"], "sha256_before": before, "sha256_after": after, "path": path });
     n.step("file_received", &text, facts);
+    Ok(sent)
+}
+
+/// The file that alice sent is gone from the partner's host: bob's client asks her client, which uploads it again.
+async fn lose_file(
+    alice: &mut Party,
+    bob: &mut Party,
+    file: &Path,
+    sent: &Value,
+    partner: &Partner,
+    n: &mut Narrator,
+) -> Result<(), Failure> {
+    n.scene("A file that is gone");
+    let (id, path) = (text_of(sent, "id")?, text_of(sent, "direct_path")?);
+    let reference = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let alices = partner.users.iter().find(|user| user.id == ALICE).ok_or("the partner has no alice")?;
+    let http = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .timeout(Duration::from_secs(10))
+        .build()?;
+    let delete = http.delete(format!("{}/v1/uploads/{reference}", partner.http)).header("tus-resumable", "1.0.0");
+    delete.basic_auth(&alices.id, Some(&alices.secret)).send().await?.error_for_status()?;
+    n.step("file_deleted", "the partner's host deletes the file that alice sent", json!({ "id": id }));
+    let call = bob.begin(What::Fetch { from: alice.jid.clone(), id: id.clone() }).await?;
+    let asked = bob.answer(call, STALL, &mut |v| progress(n, v)).await?;
+    expect(asked["event"] == "file_asked", "a file that was deleted is still to be had")?;
+    let text = format!(
+        "bob fetches it again: {}; his client asks alice's (server-error receipt)",
+        asked["cause"].as_str().unwrap_or_default()
+    );
+    n.step("file_asked", &text, json!({ "id": id }));
+    alice.event("file_requested", |v| v["id"] == id).await?;
+    let refreshed = |v: &Value| v["event"] == "file_refreshed" && v["id"] == id;
+    bob.find("the file's new path", STALL, &mut { refreshed }, &mut |v| progress(n, v)).await?;
+    let text = "alice's client uploads it again, and says where (mediaretry notification)";
+    n.step("file_refreshed", text, json!({ "id": id }));
+    // One `file` line for each time that it was fetched; `file_received` took the first.
+    let mut fits = |v: &Value| v["event"] == "file" && v["id"] == id;
+    let again = bob.find("the file", STALL, &mut fits, &mut |v| progress(n, v)).await?;
+    let after = sha256_of(Path::new(&text_of(&again, "path")?)).await?;
+    expect(after == sha256_of(file).await?, "the file that came again is another one")?;
+    n.step("file_again", "bob has it again: the same file, under the same key", json!({ "id": id, "sha256": after }));
     Ok(())
 }
 

@@ -10,6 +10,7 @@
 )]
 
 mod idle;
+mod media_retry;
 mod profile;
 mod soak;
 mod world;

@@ -10,6 +10,7 @@ use comity_noise::TrustRoot;
 use comity_signal::Suites;
 use comity_signal_pqxdh::Pqxdh;
 use comity_signal_x3dh::X3dh;
+use comity_testkit::port::free_port;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,19 +45,6 @@ pub(crate) struct World {
     pub(crate) profile: Profile,
     http: Http,
     _partner: oneshot::Sender<()>,
-}
-
-/// A free port below those that outgoing connections are given, so that none of these takes it before the server does.
-fn free_port() -> u16 {
-    use std::sync::atomic::{AtomicU16, Ordering};
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() * 64 % 20_000).unwrap();
-    loop {
-        let port = 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 impl World {
@@ -157,6 +145,15 @@ impl World {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("the gatekeeper is not ready");
+    }
+
+    /// The partner's host deletes what is under this path.
+    pub(crate) async fn delete(&self, direct_path: &str) {
+        let reference = direct_path.trim_end_matches('/').rsplit('/').next().unwrap();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let delete = http.delete(format!("{}/v1/uploads/{reference}", self.partner_http));
+        let delete = delete.header("tus-resumable", "1.0.0").basic_auth(ALICE, Some("alice's secret, long enough"));
+        assert_eq!(delete.send().await.unwrap().status().as_u16(), 204);
     }
 
     pub(crate) async fn stop_gatekeeper(&mut self) {

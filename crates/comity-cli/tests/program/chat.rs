@@ -176,3 +176,110 @@ fn marks_edits_reactions_and_revocations_are_shown_on_their_message() {
     assert!(shown.contains("(taken back)") && shown.contains("yes?") && shown.contains("[document]"), "{shown}");
     assert!(!shown.contains("hello there (edited)"), "{shown}");
 }
+
+/// Bob writes to one who has lost everything: what she cannot read comes again, in its place; and bob, who is careful,
+/// takes her new key first.
+#[test]
+fn after_a_reinstall_what_waited_is_read_and_the_new_key_is_shown() {
+    let Some(world) = World::start() else { return };
+    let (bob, mut alice, bob_jid, _) = both(&world);
+    alice.call(&format!("\"do\":\"send\",\"to\":\"{bob_jid}\",\"text\":\"before\""));
+    bob.quit();
+    let mut bob = world.program(&["chat", "--as", BOB, "--block-new-keys"]);
+    bob.line(": before");
+    bob.line("* connected");
+    alice.quit();
+    bob.write("are you there?");
+    bob.line("✓");
+    std::fs::remove_dir_all(world.path("chat-alice_partner_test")).unwrap();
+
+    let mut alice = world.program(&["chat", "--as", ALICE]);
+    let number = alice.line("cannot be read yet");
+    let number = &number[number.find('[').unwrap()..=number.find(']').unwrap()];
+    assert!(bob.line("! the security number").contains("changed"));
+    // Her request for it shows a key that bob has not accepted.
+    bob.write("hello?");
+    bob.line("✗ failed");
+    bob.write("/accept");
+    bob.line("* accepted");
+    bob.write("hello again");
+    alice.line(": hello again");
+    let read = alice.line("in place of what could not be read");
+    assert!(read.contains(number) && read.contains("are you there?"), "{read}");
+    alice.write("/history");
+    alice.write("/nonsense");
+    alice.line("there is no /nonsense");
+    bob.write("/safety");
+    alice.write("/safety");
+    let digits = |line: String| line.chars().filter(char::is_ascii_digit).collect::<String>();
+    let (hers, his) = (alice.line("safety number"), bob.line("safety number"));
+    assert_eq!(digits(hers), digits(his));
+}
+
+#[test]
+fn a_file_is_fetched_again_and_its_progress_is_told() {
+    let Some(world) = World::start() else { return };
+    let (bob, mut alice, bob_jid, _) = both(&world);
+    bob.quit();
+    let mut bob = world.program(&["chat", "--as", BOB]);
+    bob.line("* connected");
+    let path = world.path("big.bin");
+    std::fs::write(&path, vec![7; 3_000_000]).unwrap();
+    alice.call(&format!("\"do\":\"file\",\"to\":\"{bob_jid}\",\"path\":\"{}\"", path.display()));
+    let told: Vec<_> = std::iter::from_fn(|| {
+        let at = alice.kept.iter().position(|line| line.contains("\"progress\""))?;
+        serde_json::from_str::<serde_json::Value>(&alice.kept.remove(at).unwrap()).ok()
+    })
+    .collect();
+    let done = |at: usize| told[at]["done"].as_u64().unwrap();
+    assert!(!told.is_empty() && (1..told.len()).all(|at| done(at - 1) <= done(at)), "{told:#?}");
+    assert!(told.iter().all(|line| line["total"].as_u64() > Some(3_000_000) && line["what"] == "upload"));
+
+    let first = bob.line("sha256");
+    let hash = first.rsplit(' ').next().unwrap();
+    let files = world.path("chat-_4915100000001/files");
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().path();
+    for path in std::fs::read_dir(&files).unwrap().map(name).filter(|path| path.is_file()) {
+        std::fs::remove_file(path).unwrap();
+    }
+    bob.write("/get");
+    let again = bob.line("sha256");
+    assert_eq!(again.rsplit(' ').next().unwrap(), hash);
+    assert!(std::fs::read_dir(&files).unwrap().map(name).any(|path| path.is_file()));
+    bob.write("/get 99");
+    bob.line("! ");
+}
+
+#[test]
+fn a_file_that_is_gone_is_asked_for_by_itself() {
+    let Some(world) = World::start() else { return };
+    let (bob, mut alice, bob_jid, _) = both(&world);
+    bob.quit();
+    let mut bob = world.program(&["chat", "--as", BOB]);
+    bob.line("* connected");
+    let path = world.path("photo.bin");
+    std::fs::write(&path, vec![7; 300_000]).unwrap();
+    alice.call(&format!("\"do\":\"file\",\"to\":\"{bob_jid}\",\"path\":\"{}\"", path.display()));
+    let first = bob.line("sha256");
+    let host = world.path("partner/media/files");
+    let lose = || {
+        let files = std::fs::read_dir(&host).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+        files.inspect(|path| std::fs::remove_file(path).unwrap()).count()
+    };
+    assert_eq!(lose(), 1);
+    // She is away when he asks, and answers when she is back.
+    alice.quit();
+    bob.write("/get");
+    bob.line("its sender is asked for it again");
+    let mut alice = json(&world, ALICE, &[]);
+    alice.event("file_requested");
+    bob.line("has sent the file again");
+    let again = bob.line("sha256");
+    assert_eq!(again.rsplit(' ').next(), first.rsplit(' ').next());
+    // She has it no more.
+    assert_eq!(lose(), 1);
+    std::fs::remove_file(&path).unwrap();
+    bob.write("/get");
+    bob.line("its sender is asked for it again");
+    bob.line("has the file no more");
+}

@@ -1,9 +1,11 @@
 //! `comity doctor` where all is well, and where one thing is not.
 
-use crate::world::{ALICE, World, comity, free_port, private};
+use crate::world::{ALICE, World, comity, private};
+use comity_testkit::port::free_port;
 use serde_json::Value;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 struct Found(Vec<Value>, bool);
 
@@ -22,7 +24,7 @@ impl Found {
 }
 
 fn doctor(world: &World) -> Found {
-    let output = comity().args(["doctor", "--json", "--dir"]).arg(world.dir.path()).output().unwrap();
+    let output = world.command(&["doctor", "--json"]).output().unwrap();
     let lines = String::from_utf8(output.stdout).unwrap();
     let lines = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!([Some(0), Some(1)].contains(&output.status.code()));
@@ -132,4 +134,66 @@ fn what_is_broken_is_named_and_says_what_to_do() {
     found.failed("gatekeeper");
     found.failed("chat port");
     assert_eq!(comity().args(["doctor", "--dir", "/nowhere"]).status().unwrap().code(), Some(1));
+}
+
+#[test]
+fn over_tls_the_certificate_must_be_trusted_and_last() {
+    let Some(mut world) = World::start() else { return };
+    let (config, gatekeeper) = (world.path("partner.toml"), world.path("gatekeeper.toml"));
+    let https = world.partner_url.replace("http:", "https:");
+    let mut text = std::fs::read_to_string(&config).unwrap();
+    for file in ["chain", "key"] {
+        let path = world.path(&format!("{file}.pem"));
+        text = format!("tls_{file} = \"{}\"\n{text}", path.display());
+    }
+    let certify = |world: &World, days: u64| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        let now = std::time::SystemTime::now();
+        params.not_before = (now - Duration::from_secs(3600)).into();
+        params.not_after = (now + Duration::from_secs(days * 86_400 + 3600)).into();
+        let chain = params.self_signed(&key).unwrap();
+        private(&world.path("chain.pem"), &chain.pem());
+        private(&world.path("key.pem"), &key.serialize_pem());
+    };
+    drop(world.partner.take());
+    drop(world.gatekeeper.take());
+    certify(&world, 90);
+    world.roots = Some(world.path("chain.pem"));
+    private(&config, &text);
+    let known = std::fs::read_to_string(&gatekeeper).unwrap();
+    private(&gatekeeper, &known.replace(&world.partner_url, &https));
+    world.gatekeeper = Some(world.program(&["sandbox"]));
+    world.gatekeeper.as_mut().unwrap().line("configuration");
+    world.partner = Some(world.program(&["partner"]));
+    world.partner.as_mut().unwrap().line("configuration");
+
+    // The whole way: the gatekeeper, the chat and the doctor speak TLS to the partner server.
+    let mut alice = world.program(&["chat", "--json", "--as", ALICE]);
+    alice.json("up", |line| line["state"] == "UpToDate");
+    let found = doctor(&world);
+    assert!(found.1, "{:#?}", found.0);
+    assert_eq!(found.of("partner server's TLS certificate")[0]["found"], "ends in 90 days");
+
+    // The server takes the new one while it runs.
+    let trusted = world.path("trusted.pem");
+    let old = std::fs::read_to_string(world.path("chain.pem")).unwrap();
+    certify(&world, 5);
+    private(&trusted, &format!("{old}{}", std::fs::read_to_string(world.path("chain.pem")).unwrap()));
+    world.roots = Some(trusted);
+    let start = Instant::now();
+    loop {
+        let found = doctor(&world);
+        let check = found.of("partner server's TLS certificate")[0];
+        if check["status"] == "warn" {
+            assert_eq!((check["found"].as_str(), check["advice"].as_str()), (Some("ends in 5 days"), Some("renew it")));
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "{check}");
+    }
+
+    // Nobody vouches for it.
+    world.roots = None;
+    let found = doctor(&world);
+    assert!(found.failed("partner server")["found"].as_str().unwrap().contains("ertificate"), "{:#?}", found.0);
 }

@@ -1,5 +1,6 @@
 //! A directory with both servers running in it, started as a person does: `comity sandbox`, `comity partner`.
 
+use comity_testkit::port::free_port;
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -16,24 +17,13 @@ pub(crate) fn comity() -> Command {
     Command::new(env!("CARGO_BIN_EXE_comity"))
 }
 
-/// A free port below those that outgoing connections are given, so that none of these takes it before the server does.
-pub(crate) fn free_port() -> u16 {
-    use std::sync::atomic::{AtomicU16, Ordering};
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() * 64 % 20_000).unwrap();
-    loop {
-        let port = 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
 pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) gatekeeper: Option<Program>,
     pub(crate) partner: Option<Program>,
     pub(crate) partner_url: String,
+    /// What programs trust for TLS, where it is not the system's.
+    pub(crate) roots: Option<PathBuf>,
 }
 
 impl World {
@@ -66,7 +56,7 @@ impl World {
                  [[users]]\nid = \"{ALICE}\"\nsecret = \"a secret that is long enough\"\n"
             ),
         );
-        let mut world = Self { dir, gatekeeper: None, partner: None, partner_url };
+        let mut world = Self { dir, gatekeeper: None, partner: None, partner_url, roots: None };
         world.gatekeeper = Some(world.program(&["sandbox"]));
         world.gatekeeper.as_mut().unwrap().line("configuration");
         world.partner = Some(world.program(&["partner"]));
@@ -76,9 +66,16 @@ impl World {
 
     /// Starts `comity ARGS… --dir` of this world.
     pub(crate) fn program(&self, args: &[&str]) -> Program {
+        Program::start(self.command(args))
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = comity();
         command.args(args).arg("--dir").arg(self.dir.path());
-        Program::start(command)
+        if let Some(roots) = &self.roots {
+            command.env("SSL_CERT_FILE", roots);
+        }
+        command
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

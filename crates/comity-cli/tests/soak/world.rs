@@ -4,6 +4,7 @@ use crate::client::{SETUP, Setup};
 use crate::judge::{Total, ids};
 use comity_client::SqliteStore;
 use comity_core::RecordKind;
+use comity_testkit::port::free_port;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use std::fs::{File, OpenOptions};
@@ -101,19 +102,6 @@ pub(crate) struct World {
     gatekeeper: Process,
     partner: Process,
     clients: Vec<Process>,
-}
-
-/// A free port below those that outgoing connections are given, so that none of these takes it before the server does.
-fn free_port() -> u16 {
-    use std::sync::atomic::{AtomicU16, Ordering};
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() * 64 % 20_000).unwrap();
-    loop {
-        let port = 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 impl World {

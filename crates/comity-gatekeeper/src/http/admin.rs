@@ -52,10 +52,7 @@ pub(super) struct Block {
 /// `POST /admin/block`: blocks a partner user, or lets it in again; a connection of a blocked one ends. Idempotent.
 #[utoipa::path(post, path = "/admin/block", tag = "admin", request_body = Block, security(("admin" = [])), responses(
     (status = 200, description = "As it is now", body = openapi::Blocked, content_type = "application/json"),
-    (status = 400, description = "Not what is asked for here", body = openapi::ProblemDetails, content_type = "application/problem+json"),
-    (status = 401, description = "The admin token is required", body = openapi::ProblemDetails, content_type = "application/problem+json"),
-    (status = 404, description = "No such user, or no administration", body = openapi::ProblemDetails, content_type = "application/problem+json"),
-    (status = 408, description = "The body took too long", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    openapi::AdminRefusals,
 ))]
 pub(super) async fn block(State(site): Ctx, headers: HeaderMap, body: Result<Json<Block>, JsonRejection>) -> Response {
     if let Err(refused) = authorize(&site, &headers) {
@@ -87,10 +84,7 @@ pub(super) async fn block(State(site): Ctx, headers: HeaderMap, body: Result<Jso
 /// `POST /admin/native`: registers a native user, or gives it a new Noise key or name. Idempotent.
 #[utoipa::path(post, path = "/admin/native", tag = "admin", request_body = Native, security(("admin" = [])), responses(
     (status = 200, description = "Registered", body = openapi::Account, content_type = "application/json"),
-    (status = 400, description = "Not what is asked for here", body = openapi::ProblemDetails, content_type = "application/problem+json"),
-    (status = 401, description = "The admin token is required", body = openapi::ProblemDetails, content_type = "application/problem+json"),
-    (status = 404, description = "No administration", body = openapi::ProblemDetails, content_type = "application/problem+json"),
-    (status = 408, description = "The body took too long", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    openapi::AdminRefusals,
 ))]
 pub(super) async fn native(
     State(site): Ctx,

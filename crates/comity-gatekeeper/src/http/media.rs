@@ -1,8 +1,8 @@
 //! Media: the relay of what partners host, and native users' own files (PROTOCOL §10).
 
+use super::guard::{Bounds, Guarded};
 use super::{Ctx, openapi, problem};
 use crate::IntegratorStatus;
-use crate::limits::{MAX_MEDIA, MEDIA_IDLE, MEDIA_TOTAL};
 use crate::site::Site;
 use axum::Json;
 use axum::body::Body;
@@ -20,42 +20,11 @@ use std::io;
 use std::path::{Path as FilePath, PathBuf};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 /// `^[A-Za-z0-9_-]{16,128}$`: fit for a URL path and for a file name.
 fn is_reference(text: &str) -> bool {
     (16..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-}
-
-/// Cuts a stream off at `MAX_MEDIA` bytes, after `MEDIA_IDLE` without a byte, or after `MEDIA_TOTAL`. Holds `permit` for
-/// as long as it lives.
-fn guarded<S, E>(stream: S, permit: OwnedSemaphorePermit) -> impl Stream<Item = io::Result<Bytes>>
-where
-    S: Stream<Item = Result<Bytes, E>> + Unpin,
-    E: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let end = Instant::now() + MEDIA_TOTAL;
-    stream::unfold(Some((stream, permit, 0u64)), move |state| async move {
-        let (mut stream, permit, seen) = state?;
-        let next = timeout_at(end.min(Instant::now() + MEDIA_IDLE), stream.next()).await;
-        let chunk = match next {
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
-            Ok(None) => return None,
-            Ok(Some(Err(error))) => Err(io::Error::other(error)),
-            Ok(Some(Ok(chunk))) if seen.saturating_add(chunk.len() as u64) > MAX_MEDIA => {
-                Err(io::ErrorKind::FileTooLarge.into())
-            }
-            Ok(Some(Ok(chunk))) => Ok(chunk),
-        };
-        match chunk {
-            Ok(chunk) => {
-                let seen = seen + chunk.len() as u64;
-                Some((Ok(chunk), Some((stream, permit, seen))))
-            }
-            Err(error) => Some((Err(error), None)),
-        }
-    })
 }
 
 /// `GET /interop/whatsapp/download/{integrator}/{storage_reference}/`: fetches from the partner's media host and passes
@@ -102,7 +71,8 @@ pub(super) async fn relay(
     if let Some(range) = range {
         asked = asked.header(header::RANGE, range);
     }
-    let answer = match timeout(MEDIA_IDLE, asked.send()).await {
+    let (bounds, began) = (Bounds::from(&site.profile), Instant::now());
+    let answer = match timeout(bounds.idle, asked.send()).await {
         Err(_) => return problem(StatusCode::GATEWAY_TIMEOUT, "the partner's media host did not answer"),
         Ok(Err(_)) => return problem(StatusCode::BAD_GATEWAY, "the partner's media host cannot be reached"),
         Ok(Ok(answer)) => answer,
@@ -122,12 +92,13 @@ pub(super) async fn relay(
         }
     }
     let length = answer.content_length();
-    if length.is_some_and(|length| length > MAX_MEDIA) {
+    if length.is_some_and(|length| length > bounds.len) {
         return problem(StatusCode::BAD_GATEWAY, "the file is too large");
     }
     let status = answer.status();
     let content_range = answer.headers().get(header::CONTENT_RANGE).cloned();
-    let mut response = media_response(length, Body::from_stream(guarded(answer.bytes_stream(), permit)));
+    let mut response =
+        media_response(length, Body::from_stream(Guarded::new(answer.bytes_stream(), permit, bounds, began)));
     *response.status_mut() = status;
     if status == StatusCode::PARTIAL_CONTENT {
         let Some(content_range) = content_range else {
@@ -193,14 +164,16 @@ pub(super) async fn upload(
     }
     let hash = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).ok().and_then(|h| <[u8; 32]>::try_from(h).ok());
     let Some(hash) = hash else { return problem(StatusCode::BAD_REQUEST, "the token is not a SHA-256 in base64url") };
+    let bounds = Bounds::from(&site.profile);
     let length = headers.get(header::CONTENT_LENGTH).and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > MAX_MEDIA) {
+    if length.is_some_and(|length| length > bounds.len) {
         return problem(StatusCode::PAYLOAD_TOO_LARGE, "the file is too large");
     }
     let Ok(permit) = std::sync::Arc::clone(&site.upload_slots).try_acquire_owned() else {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "too many uploads");
     };
-    match store_body(&site, guarded(body.into_data_stream(), permit), hash).await {
+    let body = Guarded::new(body.into_data_stream(), permit, bounds, Instant::now());
+    match store_body(&site, body, hash).await {
         Ok(reference) => {
             let direct_path = format!("/v/t/{reference}");
             Json(serde_json::json!({ "url": format!("{}{direct_path}", site.public_http), "direct_path": direct_path }))

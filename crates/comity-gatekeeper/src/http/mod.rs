@@ -2,6 +2,7 @@
 
 mod admin;
 mod enlist;
+mod guard;
 mod media;
 mod openapi;
 

@@ -5,9 +5,10 @@ use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 pub(super) use comity_server::ProblemDetails;
+use comity_server::ProblemResponses;
 use std::sync::Arc;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{Modify, OpenApi, ToSchema};
+use utoipa::{IntoResponses, Modify, OpenApi, ToSchema};
 
 /// What becomes of an enlistment.
 #[derive(ToSchema)]
@@ -61,6 +62,20 @@ pub(super) struct Uploaded {
     url: String,
     /// The path of that.
     direct_path: String,
+}
+
+/// What an administrator's route may answer instead.
+pub(super) struct AdminRefusals;
+
+impl IntoResponses for AdminRefusals {
+    fn responses() -> ProblemResponses {
+        ProblemDetails::responses(&[
+            (400, "Not what is asked for here"),
+            (401, "The admin token is required"),
+            (404, "No such user, or no administration"),
+            (408, "The body took too long"),
+        ])
+    }
 }
 
 struct Schemes;

@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 pub(crate) struct Server {
     child: Child,
     pub(crate) chat: std::net::SocketAddr,
-    http: String,
+    pub(crate) http: String,
     root: comity_noise::PublicKey,
 }
 
@@ -46,6 +46,7 @@ pub(crate) async fn world() -> World {
         clock: comity_gatekeeper::Clock::system(),
         server: None,
         http: reqwest::Client::new(),
+        profile: None,
         settings: Default::default(),
     };
     std::fs::write(world.dir.path().join("config.toml"), config(&world.partner, world.dir.path())).unwrap();

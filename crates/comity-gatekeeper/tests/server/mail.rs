@@ -263,3 +263,55 @@ async fn calls_and_media_retries_are_passed_on() {
     b.close().await;
     assert!(world.online(&bob).await.drain_offline().await.is_empty());
 }
+
+/// Request and answer wait for who is away, across a restart, until they are acknowledged; the same again is kept once.
+#[tokio::test]
+async fn a_file_asked_for_again_and_its_answer_wait_like_messages() {
+    let mut world = World::start().await;
+    let ((alice, a), (bob, mut b)) = world.pair().await;
+    a.close().await;
+    let children = |node: Node| {
+        let encrypt = Node::new("encrypt").with_child(Node::new("enc_p").with_bytes(&b"sealed"[..]));
+        let rmr = Node::new("rmr").with_attr("jid", alice.jid.as_str()).with_attr("from_me", "false");
+        node.with_child(encrypt.with_child(Node::new("enc_iv").with_bytes(&[1; 12][..]))).with_child(rmr)
+    };
+    let gone = || {
+        let receipt = Node::new("receipt").with_attr("type", "server-error").with_attr("id", "BB01");
+        children(receipt.with_attr("to", alice.jid.as_str()))
+    };
+    for _ in 0..2 {
+        b.send(&gone()).await;
+        b.acked("receipt", "BB01").await;
+    }
+    b.close().await;
+    world.down().await;
+    world.up().await;
+    for _ in 0..2 {
+        // Not acknowledged, it comes again.
+        let mut a = world.online(&alice).await;
+        let queued = a.drain_offline().await;
+        assert_eq!(queued.len(), 1);
+        let from_bob = |name| queued[0].attr_str(name).unwrap().into_owned();
+        assert_eq!((from_bob("from"), from_bob("type")), (bob.jid.to_string(), "server-error".to_owned()));
+        assert_eq!(queued[0].child("encrypt"), gone().child("encrypt"));
+        assert_eq!(queued[0].child("rmr").unwrap().attr_str("jid").unwrap(), alice.jid);
+        a.close().await;
+    }
+    let mut a = world.online(&alice).await;
+    let queued = a.drain_offline().await;
+    a.ack(&queued[0]).await;
+    let answer = Node::new("notification").with_attr("type", "mediaretry").with_attr("id", "BB01");
+    a.send(&children(answer.with_attr("to", bob.jid.as_str()))).await;
+    a.acked("notification", "BB01").await;
+    a.close().await;
+    world.down().await;
+    world.up().await;
+    assert!(world.online(&alice).await.drain_offline().await.is_empty());
+    let mut b = world.online(&bob).await;
+    let queued = b.drain_offline().await;
+    assert_eq!((queued.len(), queued[0].attr_str("type").unwrap().as_ref()), (1, "mediaretry"));
+    assert_eq!(queued[0].attr_str("from").unwrap(), alice.jid);
+    b.ack(&queued[0]).await;
+    b.close().await;
+    assert!(world.online(&bob).await.drain_offline().await.is_empty());
+}

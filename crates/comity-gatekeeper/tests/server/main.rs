@@ -23,6 +23,7 @@ mod page;
 mod partner;
 mod push;
 mod registry;
+mod relay;
 mod replay;
 mod rotation;
 #[cfg(target_os = "linux")]

@@ -3,15 +3,17 @@
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_RANGE, LOCATION, RANGE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, LOCATION, RANGE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use comity_core::Timestamp;
 use comity_identity::{Algorithm, JWKS_CACHE_CONTROL, KeyRing, SigningKey, TokenIssuer, jkt};
+use futures_util::{StreamExt as _, stream};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 pub(crate) struct Partner {
     pub(crate) origin: String,
@@ -54,8 +56,8 @@ async fn push(State(state): State<Arc<Shared>>, headers: HeaderMap, body: String
     StatusCode::OK
 }
 
-/// Files, with ranges; a reference that begins with `endless` is a file of a tebibyte, one that begins with `redirect` leads
-/// elsewhere.
+/// Files, with ranges; a reference that begins with `endless` is a file without end, one that begins with `redirect` leads
+/// elsewhere, and others misbehave as they are called.
 async fn media(
     State(state): State<Arc<Shared>>,
     Path(reference): Path<String>,
@@ -73,6 +75,27 @@ async fn media(
     if reference.starts_with("redirect") {
         let to = state.elsewhere.lock().unwrap().clone();
         return Ok((StatusCode::FOUND, [(LOCATION, to)]).into_response());
+    }
+    let chunk = |len| Ok::<_, std::io::Error>(Bytes::from_static(&[7; 64 << 10]).slice(..len));
+    let misbehaved = match reference.split('_').next() {
+        Some("silent") => std::future::pending().await,
+        Some("stalling") => (1 << 20, stream::iter([chunk(1000)]).chain(stream::pending()).boxed()),
+        Some("trickling") => {
+            let drops = stream::repeat(()).then(async |()| tokio::time::sleep(Duration::from_millis(20)).await);
+            (1 << 20, drops.map(move |()| chunk(1)).boxed())
+        }
+        Some("boasting") => ((1 << 20) + 1, stream::repeat_with(move || chunk(1000)).boxed()),
+        Some("truncated") => {
+            let broken = stream::once(async {
+                tokio::time::sleep(Duration::from_millis(50)).await; // the head is on its way
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            });
+            (100_000, stream::iter([chunk(1000)]).chain(broken).boxed())
+        }
+        _ => (0, stream::empty().boxed()),
+    };
+    if misbehaved.0 > 0 {
+        return Ok(([(CONTENT_LENGTH, misbehaved.0)], Body::from_stream(misbehaved.1)).into_response());
     }
     let file = state.files.lock().unwrap().get(&reference).cloned().ok_or(StatusCode::NOT_FOUND)?;
     let Some(range) = headers.get(RANGE) else { return Ok(file.into_response()) };

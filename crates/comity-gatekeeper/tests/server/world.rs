@@ -2,7 +2,7 @@
 
 use crate::client::{Client, Identity};
 use crate::partner::{Partner, now};
-use comity_core::CryptoRng;
+use comity_core::{CryptoRng, Profile};
 use comity_gatekeeper::{Clock, Config, Gatekeeper, Options};
 use comity_noise::StaticKey;
 use comity_proto::handshake::{AppVersion, ClientPayload, InteropData, Product, UserAgent};
@@ -21,6 +21,8 @@ pub(crate) struct World {
     pub(crate) clock: Clock,
     pub(crate) server: Option<Gatekeeper>,
     pub(crate) http: reqwest::Client,
+    /// Instead of the configured one.
+    pub(crate) profile: Option<Profile>,
     /// Configuration before the rest, and in the integrator's section or after it.
     pub(crate) settings: [String; 2],
 }
@@ -56,7 +58,7 @@ impl World {
         let partner = Partner::start().await;
         let dir = tempfile::tempdir().unwrap();
         let (clock, http, settings) = (Clock::system(), reqwest::Client::new(), Default::default());
-        let mut world = Self { partner, dir, clock, server: None, http, settings };
+        let mut world = Self { partner, dir, clock, server: None, http, profile: None, settings };
         world.up().await;
         world
     }
@@ -108,7 +110,7 @@ impl World {
     pub(crate) async fn up(&mut self) {
         let [first, last] = &self.settings;
         let config = Config::from_toml(&format!("{first}{}{last}", config(&self.partner, self.dir.path()))).unwrap();
-        let options = Options { clock: self.clock.clone(), ..Options::default() };
+        let options = Options { clock: self.clock.clone(), profile: self.profile.clone(), ..Options::default() };
         self.server = Some(Gatekeeper::start(config, options).await.unwrap());
         let ready = format!("{}/readyz", self.url());
         for _ in 0..200 {

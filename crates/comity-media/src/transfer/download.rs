@@ -3,7 +3,10 @@
 
 use super::names::{incoming, keep, safe_file_name};
 use super::{CHUNK_LEN, Progress, Transfers, check_status, io, network, parse_base};
-use crate::{Decryptor, Error, Expected, MediaKey, MediaKind, SNIFF_LEN, Sniffed, Unverified, encrypted_length, sniff};
+use crate::{
+    Decryptor, Error, Expected, MediaKey, MediaKind, SNIFF_LEN, Sniffed, Unverified, check_declared, encrypted_length,
+    sniff,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -31,6 +34,8 @@ pub struct Download {
     pub dir: PathBuf,
     /// What the sender calls it; see [`safe_file_name`].
     pub name_hint: String,
+    /// `mimetype` of the message: a program that it calls something else is refused. `None` checks nothing.
+    pub declared: Option<String>,
 }
 
 /// A file that has been received, verified and synced to disk.
@@ -75,7 +80,7 @@ impl Transfers {
     /// # Errors
     /// Of the host, the disk or the file; nothing is left behind then.
     pub async fn download(&self, download: Download, progress: &Progress) -> Result<Received, Error> {
-        let Download { base, direct_path, kind, key, expected, dir, name_hint } = download;
+        let Download { base, direct_path, kind, key, expected, dir, name_hint, declared } = download;
         let url = resolve(&base, &direct_path, kind, &expected.file_enc_sha256)?;
         let decryptor = Decryptor::new(kind, &key, expected, &self.config.limits)?;
         let total = encrypted_length(expected.file_length);
@@ -92,7 +97,7 @@ impl Transfers {
 
         let (chunks, mut queue) = mpsc::channel(QUEUE_LEN);
         let next = move || Ok(queue.blocking_recv());
-        let worker = tokio::task::spawn_blocking(move || write(decryptor, &dir, &name_hint, next));
+        let worker = tokio::task::spawn_blocking(move || write(decryptor, &dir, &name_hint, declared.as_deref(), next));
         let feed = async {
             let mut done = 0;
             loop {
@@ -121,6 +126,7 @@ pub(super) fn write(
     mut decryptor: Decryptor,
     dir: &Path,
     name_hint: &str,
+    declared: Option<&str>,
     mut next: impl FnMut() -> Result<Option<Bytes>, Error>,
 ) -> Result<Received, Error> {
     let mut temp = incoming(dir)?;
@@ -142,6 +148,10 @@ pub(super) fn write(
     }
     let proof = decryptor.finish(&mut plain)?;
     flush(&mut plain, &mut head, &mut temp)?;
+    let sniffed = sniff(&head);
+    if let Some(declared) = declared {
+        check_declared(declared, &sniffed)?;
+    }
     let path = keep(temp, dir, &safe_file_name(name_hint))?;
-    Ok(Received { path, file_length: proof.file_length(), file_sha256: proof.file_sha256(), sniffed: sniff(&head) })
+    Ok(Received { path, file_length: proof.file_length(), file_sha256: proof.file_sha256(), sniffed })
 }

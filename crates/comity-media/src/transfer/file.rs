@@ -1,9 +1,8 @@
 //! Encrypting a file on disk into a temporary one, ready for upload.
 
-use super::{CHUNK_LEN, Progress, io};
-use crate::{Encrypted, Encryptor, Error, Limits, MediaKey, MediaKind, Sniffed, sniff};
-use bytes::BytesMut;
-use std::io::{Read, Write};
+use super::{Progress, encrypt_parallel, io};
+use crate::{Encrypted, Error, Limits, MediaKey, MediaKind, SNIFF_LEN, Sniffed, sniff};
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,8 +44,8 @@ impl EncryptedFile {
     }
 }
 
-/// Encrypts `source` under a fresh `key` into a temporary file in `temp_dir`. Runs on the blocking pool in constant
-/// memory; `progress` counts plaintext bytes.
+/// Encrypts `source` under a fresh `key` into a temporary file in `temp_dir`. Runs on the blocking pool and one more
+/// thread, in constant memory; `progress` counts plaintext bytes.
 ///
 /// `kind` is told by the file's first bytes if it is `None`.
 ///
@@ -95,38 +94,36 @@ fn encrypt_blocking(
     std::fs::create_dir_all(temp_dir).map_err(io("make the temporary directory"))?;
     let mut output = temp_file(temp_dir)?;
 
-    let mut chunk = vec![0; CHUNK_LEN];
-    let mut read = move |chunk: &mut [u8]| -> Result<usize, Error> {
-        let mut filled = 0;
-        while let Some(rest) = chunk.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match input.read(rest).map_err(io("read the file to send"))? {
-                0 => break,
-                n => filled += n,
-            }
-        }
-        Ok(filled)
-    };
-    let mut filled = read(&mut chunk)?;
-    let sniffed = sniff(chunk.split_at(filled).0);
+    let mut head = vec![0; SNIFF_LEN];
+    let filled = fill(&mut input, &mut head)?;
+    head.truncate(filled);
+    let sniffed = sniff(&head);
     let kind = kind.unwrap_or(sniffed.kind);
-    let mut encryptor = Encryptor::new(kind, &key).with_limits(limits);
-    let mut sealed = BytesMut::with_capacity(CHUNK_LEN + 32);
+    input.rewind().map_err(io("read the file to send"))?;
     let mut done = 0;
-    while filled > 0 {
+    let read = |chunk: &mut [u8]| {
         if cancelled.load(Ordering::Relaxed) {
             return Err(Error::Cancelled);
         }
-        sealed.clear();
-        encryptor.update(chunk.split_at(filled).0, &mut sealed)?;
-        output.write_all(&sealed).map_err(io("write the encrypted file"))?;
+        let filled = fill(&mut input, chunk)?;
         done += filled as u64;
         progress.report(done, metadata.len().max(done));
-        filled = read(&mut chunk)?;
-    }
-    sealed.clear();
-    let encrypted = encryptor.finish(&mut sealed);
-    output.write_all(&sealed).map_err(io("write the encrypted file"))?;
+        Ok(filled)
+    };
+    let write = |sealed: &[u8]| output.write_all(sealed).map_err(io("write the encrypted file"));
+    let encrypted = encrypt_parallel(kind, &key, limits, read, write)?;
     Ok(EncryptedFile { path: output.into_temp_path(), kind, key, encrypted, sniffed })
+}
+
+fn fill(input: &mut std::fs::File, chunk: &mut [u8]) -> Result<usize, Error> {
+    let mut filled = 0;
+    while let Some(rest) = chunk.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match input.read(rest).map_err(io("read the file to send"))? {
+            0 => break,
+            n => filled += n,
+        }
+    }
+    Ok(filled)
 }
 
 pub(super) fn temp_file(dir: &Path) -> Result<tempfile::NamedTempFile, Error> {

@@ -8,6 +8,7 @@
 mod download;
 mod file;
 mod names;
+mod parallel;
 mod resume_download;
 mod resume_upload;
 mod upload;
@@ -15,6 +16,7 @@ mod upload;
 pub use download::{Download, Received, resolve};
 pub use file::{EncryptedFile, encrypt_file};
 pub use names::safe_file_name;
+pub use parallel::encrypt_parallel;
 pub use resume_upload::UploadId;
 pub use upload::{NativeHost, PartnerHost, Uploaded, Uploader, direct_path};
 
@@ -153,12 +155,7 @@ async fn watched<F: Future>(idle: Duration, moved: &AtomicU64, work: F) -> Resul
 
 /// After a failure: waits and lets the caller try again, or gives the error back.
 async fn again(config: &TransferConfig, error: Error, failures: &mut u32) -> Result<(), Error> {
-    let passing = match error {
-        Error::Connect | Error::Interrupted | Error::Stalled => true,
-        Error::Status { status } => matches!(status, 408 | 409 | 423 | 429 | 500 | 502..=504),
-        _ => false,
-    };
-    if !passing || *failures >= config.retries {
+    if !error.is_passing() || *failures >= config.retries {
         return Err(error);
     }
     let wait = config.retry_wait.saturating_mul(1 << (*failures).min(16));

@@ -156,14 +156,14 @@ fn finish(
     download: Download,
     limits: &crate::Limits,
 ) -> Result<Received, Error> {
-    let Download { kind, key, expected, dir, name_hint, .. } = download;
+    let Download { kind, key, expected, dir, name_hint, declared, .. } = download;
     let mut decrypt = || {
         let total = encrypted_length(expected.file_length);
         if len > total {
             return Err(Error::Overlong { expected: total });
         }
         let decryptor = Decryptor::new(kind, &key, expected, limits)?;
-        write(decryptor, &dir, &name_hint, || {
+        write(decryptor, &dir, &name_hint, declared.as_deref(), || {
             let mut chunk = vec![0; CHUNK_LEN];
             let count = file.read(&mut chunk).map_err(io("read the part"))?;
             chunk.truncate(count);

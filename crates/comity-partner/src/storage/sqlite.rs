@@ -149,9 +149,18 @@ impl SqliteStore {
         })
     }
 
+    /// One statement in a transaction, however many rows it changes.
+    fn change<P: rusqlite::Params + Send + 'static>(
+        &self,
+        sql: &'static str,
+        params: P,
+    ) -> BoxFuture<'_, StoreResult<()>> {
+        self.with(move |db| execute(db, sql, params).map(|_| Ok(())))
+    }
+
     /// Forgets uploads that a crash left unfinished. To be called before any is begun.
     pub(crate) async fn forget_unfinished(&self) -> StoreResult<()> {
-        self.with(|db| db.execute("DELETE FROM media WHERE done = 0", []).map(|_| Ok(()))).await
+        self.change("DELETE FROM media WHERE done = 0", []).await
     }
 }
 
@@ -292,8 +301,7 @@ impl PartnerStore for SqliteStore {
     }
 
     fn take_wake(&self, user: &UserVisibleId) -> BoxFuture<'_, StoreResult<()>> {
-        let user = user.as_str().to_owned();
-        self.with(move |db| execute(db, "DELETE FROM wake WHERE user = ?1", [user]).map(|_| Ok(())))
+        self.change("DELETE FROM wake WHERE user = ?1", [user.as_str().to_owned()])
     }
 
     fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> BoxFuture<'_, StoreResult<Vec<Delivery>>> {
@@ -326,18 +334,13 @@ impl PartnerStore for SqliteStore {
     }
 
     fn delivered(&self, delivery: &Delivery) -> BoxFuture<'_, StoreResult<()>> {
-        let (user, version) = (delivery.user.as_str().to_owned(), delivery.version);
-        self.with(move |db| {
-            execute(db, "DELETE FROM wake WHERE user = ?1 AND version = ?2", params![user, version]).map(|_| Ok(()))
-        })
+        let of = (delivery.user.as_str().to_owned(), delivery.version);
+        self.change("DELETE FROM wake WHERE user = ?1 AND version = ?2", of)
     }
 
     fn retry(&self, delivery: &Delivery, again: Timestamp) -> BoxFuture<'_, StoreResult<()>> {
-        let (user, version) = (delivery.user.as_str().to_owned(), delivery.version);
-        self.with(move |db| {
-            let sql = "UPDATE wake SET due = ?3, attempts = attempts + 1 WHERE user = ?1 AND version = ?2";
-            execute(db, sql, params![user, version, ms(again)]).map(|_| Ok(()))
-        })
+        let sql = "UPDATE wake SET due = ?3, attempts = attempts + 1 WHERE user = ?1 AND version = ?2";
+        self.change(sql, (delivery.user.as_str().to_owned(), delivery.version, ms(again)))
     }
 
     fn subscription(&self, user: &UserVisibleId) -> BoxFuture<'_, StoreResult<Option<Subscription>>> {
@@ -370,10 +373,10 @@ impl PartnerStore for SqliteStore {
     }
 
     fn remove_subscription(&self, user: &UserVisibleId, endpoint: Option<&str>) -> BoxFuture<'_, StoreResult<bool>> {
-        let (user, endpoint) = (user.as_str().to_owned(), endpoint.map(str::to_owned));
+        let of = (user.as_str().to_owned(), endpoint.map(str::to_owned));
         self.with(move |db| {
             let sql = "DELETE FROM subscription WHERE user = ?1 AND (?2 IS NULL OR endpoint = ?2)";
-            execute(db, sql, params![user, endpoint]).map(|removed| Ok(removed == 1))
+            execute(db, sql, of).map(|removed| Ok(removed == 1))
         })
     }
 
@@ -426,11 +429,8 @@ impl PartnerStore for SqliteStore {
     }
 
     fn advance_upload(&self, reference: &str, offset: u64) -> BoxFuture<'_, StoreResult<()>> {
-        let reference = reference.to_owned();
-        self.with(move |db| {
-            let sql = "UPDATE media SET offset = ?2 WHERE reference = ?1 AND done = 2 AND offset < ?2";
-            execute(db, sql, params![reference, offset]).map(|_| Ok(()))
-        })
+        let sql = "UPDATE media SET offset = ?2 WHERE reference = ?1 AND done = 2 AND offset < ?2";
+        self.change(sql, (reference.to_owned(), offset))
     }
 
     fn open_uploads(&self) -> BoxFuture<'_, StoreResult<Vec<(String, StoredUpload)>>> {
@@ -443,16 +443,12 @@ impl PartnerStore for SqliteStore {
     }
 
     fn keep_media(&self, reference: &str) -> BoxFuture<'_, StoreResult<()>> {
-        let reference = reference.to_owned();
-        self.with(move |db| {
-            execute(db, "UPDATE media SET done = 1, offset = len, until = NULL WHERE reference = ?1", [reference])
-                .map(|_| Ok(()))
-        })
+        let sql = "UPDATE media SET done = 1, offset = len, until = NULL WHERE reference = ?1";
+        self.change(sql, [reference.to_owned()])
     }
 
     fn release_media(&self, reference: &str) -> BoxFuture<'_, StoreResult<()>> {
-        let reference = reference.to_owned();
-        self.with(move |db| execute(db, "DELETE FROM media WHERE reference = ?1", [reference]).map(|_| Ok(())))
+        self.change("DELETE FROM media WHERE reference = ?1", [reference.to_owned()])
     }
 
     fn sweep(&self, wakes: Timestamp, media: Timestamp) -> BoxFuture<'_, StoreResult<()>> {

@@ -3,6 +3,7 @@
 //! An offset that is told is durable and recorded. The upload's own name is the `storage_reference` that the file is
 //! fetched by once it is whole; `Content-Location` says so.
 
+pub(crate) mod fuzz;
 pub(crate) mod headers;
 mod locks;
 mod receive;
@@ -60,6 +61,10 @@ fn no_such_upload() -> Problem {
     problem(StatusCode::NOT_FOUND, "there is no such upload")
 }
 
+fn stopping() -> Problem {
+    problem(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping")
+}
+
 fn our_version(headers: &HeaderMap) -> Result<(), Problem> {
     if headers::is_our_version(headers) {
         return Ok(());
@@ -98,18 +103,32 @@ impl TusState {
         Ok(upload)
     }
 
-    /// The same, with nobody else at it; whole if no byte is missing, whatever a crash left to do.
-    async fn settled(&self, user: &UserVisibleId, reference: &StorageReference) -> Result<StoredUpload, Problem> {
+    /// The same, with nobody else at it, for as long as what comes with it lives; whole if no byte is missing, whatever a
+    /// crash left to do.
+    async fn settled(
+        &self,
+        user: &UserVisibleId,
+        reference: &StorageReference,
+    ) -> Result<(StoredUpload, locks::Held), Problem> {
+        let mut held = self.take(reference).await?;
         let mut upload = self.find(user, reference).await?;
         if !upload.done && upload.offset == upload.len {
-            let store = &self.media.store;
-            if !store.has(reference).await.map_err(|e| failed(&e))? {
-                store.finish_part(reference).await.map_err(|e| failed(&e))?;
-            }
-            self.quota.store.keep_media(reference.as_str()).await.map_err(|e| store_failed(&e))?;
+            let (state, reference) = (self.clone(), reference.clone());
+            // A task: it is done with even if the client is gone, and nobody else touches the file before.
+            let kept = tokio::spawn(async move { state.keep(&reference).await.map(|()| held) });
+            held = kept.await.map_err(|_| stopping())??;
             upload.done = true;
         }
-        Ok(upload)
+        Ok((upload, held))
+    }
+
+    /// All bytes of the file are durable: gives it the name it is fetched by.
+    async fn keep(&self, reference: &StorageReference) -> Result<(), Problem> {
+        let store = &self.media.store;
+        if !store.has(reference).await.map_err(|e| failed(&e))? {
+            store.finish_part(reference).await.map_err(|e| failed(&e))?;
+        }
+        self.quota.store.keep_media(reference.as_str()).await.map_err(|e| store_failed(&e))
     }
 
     async fn caller(&self, parts: &Parts, reference: &str) -> Result<(UserVisibleId, StorageReference), Problem> {
@@ -165,17 +184,17 @@ pub(crate) async fn create(State(state): State<TusState>, request: Request) -> R
         begun.map_err(|e| store_failed(&e))?;
         return Err(problem(StatusCode::INSUFFICIENT_STORAGE, "this user's files take up all the room there is"));
     }
-    let mut upload = StoredUpload { user, len, offset: 0, done: false, until: Some(until) };
+    let mut upload = StoredUpload { user: user.clone(), len, offset: 0, done: false, until: Some(until) };
     if len == 0 {
-        let part = state.media.store.part(&reference, 0).await.map_err(|e| failed(&e))?;
-        receive::keep(&state, &reference, part).await?;
-        upload.done = true;
+        let mut part = state.media.store.part(&reference, 0).await.map_err(|e| failed(&e))?;
+        part.sync().await.map_err(|e| failed(&e))?;
+        upload = state.settled(&user, &reference).await?.0;
     }
     let location = HeaderValue::try_from(format!("/v1/uploads/{reference}")).map_err(|_| no_such_upload())?;
     let mut response = StatusCode::CREATED.into_response();
     put(response.headers_mut(), LOCATION, location);
     describe(response.headers_mut(), &reference, &upload);
-    tracing::info!(user = %Redacted(&upload.user), bytes = len, "upload begun");
+    tracing::info!(user = %Redacted(&user), bytes = len, "upload begun");
     Ok(response)
 }
 
@@ -184,10 +203,7 @@ pub(crate) async fn create(State(state): State<TusState>, request: Request) -> R
     params(("storage_reference" = String, Path, description = "As `Location` gave it"),
         ("Tus-Resumable" = String, Header, description = "`1.0.0`")), responses(
     (status = 200, description = "`Upload-Offset` bytes of `Upload-Length` are durable; `Content-Location` once it is whole"),
-    (status = 404, description = "There is no such upload", body = openapi::ProblemDetails, content_type = "application/problem+json"),
-    (status = 410, description = "It was given up", body = openapi::ProblemDetails, content_type = "application/problem+json"),
-    (status = 412, description = "`Tus-Resumable: 1.0.0` is required", body = openapi::ProblemDetails, content_type = "application/problem+json"),
-    (status = 423, description = "Another request is busy with it", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    openapi::NoUpload,
     openapi::Refusals,
 ))]
 pub(crate) async fn status(
@@ -198,8 +214,7 @@ pub(crate) async fn status(
     let (parts, _body) = request.into_parts();
     let (user, reference) = state.caller(&parts, &reference).await?;
     state.find(&user, &reference).await?;
-    let _held = state.take(&reference).await?;
-    let upload = state.settled(&user, &reference).await?;
+    let (upload, _held) = state.settled(&user, &reference).await?;
     let mut response = StatusCode::OK.into_response();
     let out = response.headers_mut();
     describe(out, &reference, &upload);
@@ -218,11 +233,8 @@ pub(crate) async fn status(
         ("Upload-Checksum" = Option<String>, Header, description = "`sha1` or `sha256`, a space, the body's hash in base64")),
     request_body(content = Option<Vec<u8>>, content_type = "application/offset+octet-stream"), responses(
     (status = 204, description = "Stored: `Upload-Offset` says how far; `Content-Location` once it is whole"),
-    (status = 404, description = "There is no such upload", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    openapi::NoUpload,
     (status = 409, description = "`Upload-Offset` is not where the upload is", body = openapi::ProblemDetails, content_type = "application/problem+json"),
-    (status = 410, description = "It was given up", body = openapi::ProblemDetails, content_type = "application/problem+json"),
-    (status = 412, description = "`Tus-Resumable: 1.0.0` is required", body = openapi::ProblemDetails, content_type = "application/problem+json"),
-    (status = 423, description = "Another request is busy with it", body = openapi::ProblemDetails, content_type = "application/problem+json"),
     (status = 460, description = "The body has another checksum: nothing of it was stored", body = openapi::ProblemDetails, content_type = "application/problem+json"),
     openapi::Refusals,
 ))]
@@ -243,8 +255,7 @@ pub(crate) async fn append(
         .map_err(|()| problem(StatusCode::BAD_REQUEST, "Upload-Checksum must be sha1 or sha256 and base64"))?;
     state.find(&user, &reference).await?;
     let permit = state.media.store.upload_permit().ok_or_else(busy)?;
-    let held = state.take(&reference).await?;
-    let upload = state.settled(&user, &reference).await?;
+    let (upload, held) = state.settled(&user, &reference).await?;
     if offset != upload.offset {
         return Err(problem(StatusCode::CONFLICT, "the upload is at another offset"));
     }
@@ -262,7 +273,7 @@ pub(crate) async fn append(
         let _permit = permit;
         incoming.receive().await
     });
-    let upload = task.await.map_err(|_| problem(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping"))??;
+    let upload = task.await.map_err(|_| stopping())??;
     let mut response = StatusCode::NO_CONTENT.into_response();
     describe(response.headers_mut(), &reference, &upload);
     Ok(response)
@@ -275,10 +286,7 @@ pub(crate) async fn append(
     params(("storage_reference" = String, Path, description = "As `Location` gave it, or as the upload answered it"),
         ("Tus-Resumable" = String, Header, description = "`1.0.0`")), responses(
     (status = 204, description = "Deleted"),
-    (status = 404, description = "There is no such upload", body = openapi::ProblemDetails, content_type = "application/problem+json"),
-    (status = 410, description = "It was given up", body = openapi::ProblemDetails, content_type = "application/problem+json"),
-    (status = 412, description = "`Tus-Resumable: 1.0.0` is required", body = openapi::ProblemDetails, content_type = "application/problem+json"),
-    (status = 423, description = "Another request is busy with it", body = openapi::ProblemDetails, content_type = "application/problem+json"),
+    openapi::NoUpload,
     openapi::Refusals,
 ))]
 pub(crate) async fn terminate(
@@ -289,11 +297,10 @@ pub(crate) async fn terminate(
     let (parts, _body) = request.into_parts();
     let (user, reference) = state.caller(&parts, &reference).await?;
     state.find(&user, &reference).await?;
-    let _held = state.take(&reference).await?;
-    let upload = state.settled(&user, &reference).await?;
+    let (upload, _held) = state.settled(&user, &reference).await?;
     let store = &state.media.store;
     let removed = match upload.done {
-        true => store.remove_file(&reference, upload.len).await,
+        true => store.remove_file(&reference).await,
         false => store.remove_part(&reference, upload.len).await,
     };
     removed.map_err(|e| failed(&e))?;

@@ -67,7 +67,8 @@ impl Incoming {
         }
         save(&state, &reference, &mut part, &mut upload, at).await?;
         if at == upload.len {
-            keep(&state, &reference, part).await?;
+            drop(part);
+            state.keep(&reference).await?;
             upload.done = true;
         }
         ended.map(|()| upload)
@@ -90,12 +91,4 @@ async fn save(
     metrics::counter!(MEDIA_BYTES, "direction" => "in").increment(at - upload.offset);
     upload.offset = at;
     Ok(())
-}
-
-/// The file is whole: gives it the name it is fetched by.
-pub(super) async fn keep(state: &TusState, reference: &StorageReference, mut part: Part) -> Result<(), Problem> {
-    part.sync().await.map_err(|e| failed(&e))?;
-    drop(part);
-    state.media.store.finish_part(reference).await.map_err(|e| failed(&e))?;
-    state.quota.store.keep_media(reference.as_str()).await.map_err(|e| store_failed(&e))
 }

@@ -14,6 +14,8 @@ mod keys;
 mod oidc;
 mod openapi;
 mod operations;
+#[cfg(feature = "s3")]
+mod s3;
 mod sidecar;
 mod tus;
 mod webpush;

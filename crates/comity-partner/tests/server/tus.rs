@@ -10,7 +10,7 @@ use sha2::Digest as _;
 use std::time::Duration;
 
 impl Partner {
-    fn tus(&self, method: &str, path: &str) -> RequestBuilder {
+    pub(crate) fn tus(&self, method: &str, path: &str) -> RequestBuilder {
         let method: Method = method.parse().unwrap();
         self.http.request(method, self.url(path)).basic_auth(ALICE, Some(SECRET)).header("tus-resumable", "1.0.0")
     }
@@ -22,13 +22,13 @@ impl Partner {
         answer.headers()["location"].to_str().unwrap().to_owned()
     }
 
-    fn patch(&self, upload: &str, offset: u64) -> RequestBuilder {
+    pub(crate) fn patch(&self, upload: &str, offset: u64) -> RequestBuilder {
         self.tus("PATCH", upload)
             .header("upload-offset", offset)
             .header("content-type", "application/offset+octet-stream")
     }
 
-    async fn offset(&self, upload: &str) -> u64 {
+    pub(crate) async fn offset(&self, upload: &str) -> u64 {
         let answer = self.tus("HEAD", upload).send().await.unwrap();
         assert_eq!(answer.status(), 200);
         assert_eq!(answer.headers()["cache-control"], "no-store");

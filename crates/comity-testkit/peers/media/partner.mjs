@@ -1,6 +1,6 @@
 // Starts and kills the media host that the upload drivers talk to: the partner server's own binary.
 import { spawn } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -36,6 +36,13 @@ export class Partner {
       if (line.startsWith('ready partner')) return
     }
     throw new Error('the partner server did not start')
+  }
+
+  /** Bytes of files that are still coming in. */
+  async received() {
+    const parts = join(this.dir, 'data', 'media', 'parts')
+    const sizes = (await readdir(parts)).map(async (name) => (await stat(join(parts, name)).catch(() => ({ size: 0 }))).size)
+    return Math.max(0, ...await Promise.all(sizes))
   }
 
   /** SIGKILL, and a new process on the same data and port. */

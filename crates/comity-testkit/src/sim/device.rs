@@ -7,9 +7,9 @@ use super::store::{Job, SimStore};
 use super::world::{Event, World};
 use super::{Sabotage, trace};
 use comity_core::{Jid, MessageId, RecordKey, RecordKind, Server, StoreError};
-use comity_engine::{Config, ConnectionState, Engine, Event as Told, Input, MessageState, Output};
+use comity_engine::{Command, Config, ConnectionState, Engine, Event as Told, Failure, Input, MessageState, Output};
 use comity_noise::TrustRoot;
-use comity_signal::{EncKind, pre_key_key};
+use comity_signal::{EncKind, IdentityPolicy, pre_key_key};
 use comity_xmpp::Node;
 use comity_xmpp::stanza::{Iq, KeyUpload, Message, Receipt};
 use rand::RngExt as _;
@@ -39,6 +39,8 @@ pub(super) struct Device {
     pub(super) app: App,
     pub(super) given: Given,
     pub(super) shown: Option<ConnectionState>,
+    /// Takes a new identity only when its user has accepted it.
+    careful: bool,
     /// When its answers come, so that they keep their order.
     answers_at: u64,
     ready: bool,
@@ -66,6 +68,7 @@ impl Device {
             app: App::default(),
             given: Given::default(),
             shown: None,
+            careful: rng.random(),
             answers_at: 0,
             ready: false,
         }
@@ -77,11 +80,15 @@ impl Device {
     }
 
     fn config(&self, root: TrustRoot) -> Config {
-        if is_native(self.index) {
+        let mut config = if is_native(self.index) {
             Config::native(phone(self.index), root)
         } else {
             Config::partner(format!("user{}@sim.test", self.index).parse().expect("an id"), root)
+        };
+        if self.careful {
+            config.identity_policy = IdentityPolicy::Block;
         }
+        config
     }
 }
 
@@ -321,9 +328,15 @@ impl World<'_> {
                 self.note(format_args!("{device} cannot decrypt {id}, {count}: {cause}"));
                 self.check.undecryptable(&id);
             }
-            Told::State { id, state, .. } => {
+            Told::State { chat, id, state } => {
                 self.note(format_args!("{device}: {id} {state:?}"));
                 match state {
+                    MessageState::Failed(Failure::IdentityChanged { identity }) if self.devices[device].careful => {
+                        if let Some(sent) = self.check.sent.get_mut(&id) {
+                            sent.failed = true;
+                        }
+                        self.new_identity(device, chat, Some(identity));
+                    }
                     MessageState::Failed(failure) => self.check.failed(&id, &failure),
                     MessageState::Sent => {}
                     _ => {
@@ -337,11 +350,8 @@ impl World<'_> {
                 self.note(format_args!("{device} sends {id} again, {count}"));
                 self.counts.resends += 1;
             }
-            Told::IdentityChanged { peer, .. } => {
-                let changed = self.devices.iter().find(|other| other.jid.as_ref() == Some(&peer));
-                if changed.is_none_or(|other| other.installation == 0) {
-                    self.check.fail(Invariant::TrueIdentityChanges, format!("{device} believes in one"));
-                }
+            Told::IdentityChanged { peer, identity, blocked } => {
+                self.new_identity(device, peer, identity.filter(|_| blocked));
             }
             Told::Warning(error) => {
                 self.note(format_args!("{device} warns: {error}"));
@@ -356,6 +366,19 @@ impl World<'_> {
                 self.go_online_soon(device);
             }
             _ => {}
+        }
+    }
+
+    /// A peer has a new identity; one that waits for it is accepted after a while.
+    fn new_identity(&mut self, device: usize, peer: Jid, offered: Option<[u8; 32]>) {
+        let changed = self.devices.iter().find(|other| other.jid.as_ref() == Some(&peer));
+        if changed.is_none_or(|other| other.installation == 0) {
+            self.check.fail(Invariant::TrueIdentityChanges, format!("{device} believes in one"));
+        }
+        if let Some(identity) = offered {
+            self.counts.accepted += 1;
+            let (wait, process) = (self.between(20, 4_000), self.devices[device].process);
+            self.later(wait, Event::Ask(device, process, Command::AcceptIdentity { peer, identity }));
         }
     }
 

@@ -88,6 +88,8 @@ counts! {
     resends
     /// Installations with new keys.
     identity_changes
+    /// New identities that waited to be accepted.
+    accepted
     /// Batches and loads that failed.
     store_failures
     /// Commits lost to another process.
