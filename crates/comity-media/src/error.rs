@@ -2,7 +2,8 @@
 
 use comity_core::ErrorKind;
 
-/// An error of media encryption, decryption or transfer. Variants from [`Url`](Self::Url) on come from transfers only.
+/// An error of media encryption, decryption, transfer or thumbnails. Variants from [`Url`](Self::Url) on come from I/O
+/// only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -61,6 +62,9 @@ pub enum Error {
     /// A program that is declared as something else.
     #[error("a program that is declared as something else")]
     Disguised,
+    /// No image that is understood, or a damaged one.
+    #[error("no image that is understood, or a damaged one")]
+    Image,
     /// An address that is not http(s), or a direct path that leads off the media host.
     #[error("not an address on the media host")]
     Url,
@@ -169,9 +173,13 @@ impl Error {
             | Self::Io { .. }
             | Self::Cancelled => ErrorKind::Transport,
             Self::EncHash | Self::Mac | Self::Padding | Self::Hash => ErrorKind::Untrusted,
-            Self::KeyLength | Self::SidecarLength | Self::Url | Self::Response | Self::Header | Self::Disguised => {
-                ErrorKind::PeerMisbehaved
-            }
+            Self::KeyLength
+            | Self::SidecarLength
+            | Self::Url
+            | Self::Response
+            | Self::Header
+            | Self::Disguised
+            | Self::Image => ErrorKind::PeerMisbehaved,
             Self::Segment | Self::FileLength { .. } => ErrorKind::ApiMisuse,
         }
     }

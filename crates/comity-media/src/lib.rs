@@ -1,4 +1,5 @@
-//! Media encryption of the interop protocol (PROTOCOL §10), and, behind the feature `transfer`, upload and download.
+//! Media encryption of the interop protocol (PROTOCOL §10); behind the feature `transfer`, upload and download; behind
+//! `thumbnails`, dimensions and small previews of images.
 //!
 //! [`Encryptor`] and [`Decryptor`] take a file of any size chunk by chunk, in constant memory, and do no I/O. What a
 //! decryptor gives before [`Decryptor::finish`] is [`Unverified`]: write it to a temporary file and give that its name
@@ -34,6 +35,8 @@ pub mod limits;
 mod retry;
 mod sidecar;
 mod sniff;
+#[cfg(feature = "thumbnails")]
+pub mod thumbnail;
 #[cfg(feature = "transfer")]
 pub mod transfer;
 

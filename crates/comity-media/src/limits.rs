@@ -40,3 +40,27 @@ pub const MAX_NAME_VARIANTS: u32 = 9_999;
 
 /// Longest wait before a transfer that broke off is tried again.
 pub const MAX_RETRY_WAIT: core::time::Duration = core::time::Duration::from_secs(30);
+
+/// Longest image whose pixels are decoded for a thumbnail, in bytes: 32 MiB.
+pub const MAX_IMAGE_LEN: u64 = 32 << 20;
+
+/// Bytes of a longer image that are searched for its dimensions.
+pub const MAX_IMAGE_HEADER_LEN: u64 = 1 << 20;
+
+/// Longest edge of an image, in pixels: what JPEG can say.
+pub const MAX_IMAGE_EDGE: u32 = 65_535;
+
+/// Most pixels decoded for a thumbnail.
+pub const MAX_IMAGE_PIXELS: u64 = 50_000_000;
+
+/// Most memory for the pixels of one image, in bytes.
+pub const MAX_IMAGE_ALLOC: u64 = 4 * MAX_IMAGE_PIXELS;
+
+/// Longer edge of a thumbnail, in pixels.
+pub const THUMBNAIL_EDGE: u32 = 100;
+
+/// JPEG quality of a thumbnail, 1 to 100.
+pub const THUMBNAIL_QUALITY: u8 = 60;
+
+/// Longest thumbnail made, in bytes.
+pub const MAX_THUMBNAIL_LEN: usize = 32 << 10;
