@@ -26,6 +26,8 @@ pub struct ClientBuilder {
     pub(crate) tokens: Option<Arc<dyn TokenSource>>,
     pub(crate) files: PathBuf,
     pub(crate) http: Option<Http>,
+    #[cfg(feature = "thumbnails")]
+    pub(crate) previews: bool,
 }
 
 impl ClientBuilder {
@@ -54,6 +56,15 @@ impl ClientBuilder {
         self
     }
 
+    /// [`Client::send_file`] finds out the dimensions of images and stickers, and makes a thumbnail of images
+    /// ([`comity_media::thumbnail`]: JPEG, PNG, WebP), where the application does not give them. The file is sent even
+    /// if it is too large or too damaged for that.
+    #[cfg(feature = "thumbnails")]
+    pub fn previews(mut self) -> Self {
+        self.previews = true;
+        self
+    }
+
     /// Starts the client on the current tokio runtime. It connects by itself.
     ///
     /// # Errors
@@ -73,6 +84,8 @@ impl ClientBuilder {
             native: matches!(self.config.role, Role::Native { .. }),
             files: self.files,
             me: heard,
+            #[cfg(feature = "thumbnails")]
+            previews: self.previews,
         };
         let places = Places { chat: self.chat, gatekeeper, http: http.calls, tokens: self.tokens };
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);

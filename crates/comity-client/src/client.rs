@@ -54,6 +54,8 @@ impl Client {
             tokens: None,
             files: PathBuf::from("files"),
             http: None,
+            #[cfg(feature = "thumbnails")]
+            previews: false,
         }
     }
 

@@ -12,6 +12,8 @@ mod http;
 pub mod limits;
 mod link;
 mod media_retry;
+#[cfg(feature = "thumbnails")]
+mod preview;
 mod seal;
 mod sqlite;
 mod transfer;

@@ -2,6 +2,7 @@
 
 use crate::http::PartnerServer;
 use crate::{Client, Command, Error, Media, Reply};
+use bytes::Bytes;
 use comity_core::{IntegratorId, Jid, MessageId, Secret, Timestamp};
 use comity_engine::MediaConn;
 use comity_media::transfer::{
@@ -23,10 +24,12 @@ pub(crate) struct Hosting {
     pub(crate) files: PathBuf,
     /// The account's id, once it has one.
     pub(crate) me: watch::Receiver<Option<Jid>>,
+    #[cfg(feature = "thumbnails")]
+    pub(crate) previews: bool,
 }
 
-/// A file to send.
-#[derive(Clone, Debug)]
+/// A file to send. All but the path may be left out: `FileToSend { caption, ..FileToSend::new(path) }`.
+#[derive(Clone, Debug, Default)]
 pub struct FileToSend {
     /// Where it is.
     pub path: PathBuf,
@@ -34,6 +37,23 @@ pub struct FileToSend {
     pub kind: Option<MediaKind>,
     /// A text shown with it.
     pub caption: Option<String>,
+    /// Width and height in pixels, of images, stickers and videos.
+    pub dimensions: Option<(u32, u32)>,
+    /// A small JPEG of at most [`MAX_THUMBNAIL_LEN`](comity_engine::limits::MAX_THUMBNAIL_LEN) bytes, of images, videos
+    /// and documents.
+    pub thumbnail: Option<Bytes>,
+    /// Duration in seconds, of audio and video.
+    pub seconds: Option<u32>,
+    /// Volume over time, of voice notes: at most [`MAX_WAVEFORM_LEN`](comity_engine::limits::MAX_WAVEFORM_LEN) samples of
+    /// a byte.
+    pub waveform: Option<Bytes>,
+}
+
+impl FileToSend {
+    /// A file of which nothing else is said.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), ..Self::default() }
+    }
 }
 
 /// A file that was uploaded and whose message is queued.
@@ -59,7 +79,7 @@ impl Client {
     /// # Errors
     /// [`Error::Media`], [`Error::Role`] without a media host, [`Error::Engine`].
     pub async fn send_file(&self, to: &Jid, file: FileToSend, progress: &Progress) -> Result<SentFile, Error> {
-        let FileToSend { path, kind, caption } = file;
+        let FileToSend { path, kind, caption, dimensions, thumbnail, seconds, waveform } = file;
         let hosting = &self.hosting;
         let key = MediaKey::generate(&mut UnwrapErr(SysRng));
         let temp = hosting.files.join("outgoing");
@@ -78,12 +98,14 @@ impl Client {
             file_length: facts.file_length,
             direct_path: uploaded.direct_path,
             key_timestamp: now(),
-            dimensions: None,
-            seconds: None,
-            thumbnail: None,
-            waveform: None,
+            dimensions,
+            seconds,
+            thumbnail,
+            waveform,
             sidecar: facts.sidecar.clone(),
         };
+        #[cfg(feature = "thumbnails")]
+        let media = crate::preview::filled(media, &path, hosting).await;
         let (kind, file_length, file_sha256) = (media.kind, media.file_length, media.file_sha256);
         let direct_path = media.direct_path.clone();
         let id = self.send_media(to, media, &path).await?;

@@ -100,3 +100,6 @@ pub const MEDIA_RETRY_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Largest thumbnail, in bytes.
 pub const MAX_THUMBNAIL_LEN: usize = 64 * 1024;
+
+/// Longest waveform of a voice note, in bytes.
+pub const MAX_WAVEFORM_LEN: usize = 1_024;

@@ -1,7 +1,7 @@
 //! A file in a message: its keys, hashes and place, and their protobuf forms (PROTOCOL §9, §10).
 
 use crate::Error;
-use crate::limits::{MAX_DIRECT_PATH_LEN, MAX_FILE_NAME_LEN, MAX_TEXT_LEN, MAX_THUMBNAIL_LEN};
+use crate::limits::{MAX_DIRECT_PATH_LEN, MAX_FILE_NAME_LEN, MAX_TEXT_LEN, MAX_THUMBNAIL_LEN, MAX_WAVEFORM_LEN};
 use bytes::Bytes;
 use comity_core::Timestamp;
 use comity_media::{MediaKey, MediaKind};
@@ -133,6 +133,7 @@ impl Media {
             || too_long(&self.file_name, MAX_FILE_NAME_LEN)
             || self.direct_path.len() > MAX_DIRECT_PATH_LEN
             || self.thumbnail.as_ref().is_some_and(|t| t.len() > MAX_THUMBNAIL_LEN)
+            || self.waveform.as_ref().is_some_and(|w| w.len() > MAX_WAVEFORM_LEN)
         {
             return Err(Error::Content("media field longer than the limit"));
         }
@@ -173,7 +174,8 @@ impl Media {
     pub(crate) fn read_all(message: &mut pb::Message) -> Result<Vec<Self>, Error> {
         let mut found = Vec::new();
         let text = |t: Option<String>| t.filter(|t| !t.is_empty() && t.len() <= MAX_TEXT_LEN);
-        let small = |b: Option<Bytes>| b.filter(|b| !b.is_empty() && b.len() <= MAX_THUMBNAIL_LEN);
+        let up_to = |max, b: Option<Bytes>| b.filter(|b| !b.is_empty() && b.len() <= max);
+        let small = |jpeg| up_to(MAX_THUMBNAIL_LEN, jpeg);
         if let Some(m) = message.image_message.take() {
             let (caption, dimensions, thumbnail) = (text(m.caption), m.width.zip(m.height), small(m.jpeg_thumbnail));
             found.push(Self { caption, dimensions, thumbnail, ..Self::new(MediaKind::Image, common!(m))? });
@@ -186,7 +188,7 @@ impl Media {
         }
         if let Some(m) = message.audio_message.take() {
             let kind = if m.ptt == Some(true) { MediaKind::VoiceNote } else { MediaKind::Audio };
-            let (seconds, sidecar, waveform) = (m.seconds, m.streaming_sidecar, small(m.waveform));
+            let (seconds, sidecar, waveform) = (m.seconds, m.streaming_sidecar, up_to(MAX_WAVEFORM_LEN, m.waveform));
             found.push(Self { seconds, sidecar, waveform, ..Self::new(kind, common!(m))? });
         }
         if let Some(m) = message.document_message.take() {

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use comity_core::{Jid, Timestamp};
+use comity_engine::limits::{MAX_THUMBNAIL_LEN, MAX_WAVEFORM_LEN};
 use comity_engine::{Content, Error, Media, Quote, Side, Target};
 use comity_media::{MediaKey, MediaKind};
 use comity_proto::Codec;
@@ -129,4 +130,29 @@ fn media_with_a_path_to_another_host_or_a_short_key_is_refused() {
     }
     assert!(change(&|image| image.media_key = Some(Bytes::from_static(&[1; 31]))).is_err());
     assert!(change(&|image| image.file_length = None).is_err());
+}
+
+#[test]
+fn a_preview_past_its_bound_is_neither_sent_nor_shown() {
+    let (me, peer) = jids();
+    let with = |thumbnail: usize, waveform: usize| {
+        [MediaKind::Image, MediaKind::VoiceNote].map(|kind| {
+            let Content::Media(mut media) = media(kind) else { panic!("not media") };
+            media.thumbnail = Some(vec![1; thumbnail].into()).filter(|_| kind == MediaKind::Image);
+            media.waveform = Some(vec![1; waveform].into()).filter(|_| kind == MediaKind::VoiceNote);
+            Content::Media(media)
+        })
+    };
+    for content in with(MAX_THUMBNAIL_LEN, MAX_WAVEFORM_LEN) {
+        assert_eq!(across(&content), content);
+    }
+    for content in with(MAX_THUMBNAIL_LEN + 1, MAX_WAVEFORM_LEN + 1) {
+        assert!(matches!(content.encode(&me, &peer, Timestamp::default()), Err(Error::Content(_))));
+    }
+    let raw = |kind| pb::Message::decode(media(kind).encode(&me, &peer, Timestamp::default()).unwrap().as_slice());
+    let (mut image, mut voice) = (raw(MediaKind::Image).unwrap(), raw(MediaKind::VoiceNote).unwrap());
+    image.image_message.as_mut().unwrap().jpeg_thumbnail = Some(vec![1; MAX_THUMBNAIL_LEN + 1].into());
+    voice.audio_message.as_mut().unwrap().waveform = Some(vec![1; MAX_WAVEFORM_LEN + 1].into());
+    assert_eq!(decode(image).unwrap(), Some(media(MediaKind::Image)));
+    assert_eq!(decode(voice).unwrap(), Some(media(MediaKind::VoiceNote)));
 }

@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let found = client.look_up(vec![whom]).await?.into_iter().next().and_then(|(_, jid)| jid);
                 let jid = found.ok_or("nobody to be reached under that number")?;
                 let progress = Progress::new(|done, total| println!("{done} of {total} bytes"));
-                let file = FileToSend { path: path.into(), kind: None, caption: None };
+                let file = FileToSend::new(path);
                 let file = client.send_file(&jid, file, &progress).await?;
                 println!("{} of {} bytes queued as {}", file.kind, file.file_length, file.id);
                 sent = Some(file.id);

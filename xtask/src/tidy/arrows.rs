@@ -24,6 +24,8 @@ const DECRYPTS: &[&str] = &[
     "comity",
     "vodozemac",
 ];
+/// What opens pictures: a server has none to open, and nothing of what attacks a decoder.
+const PICTURES: &[&str] = &["image"];
 
 /// Arrows among our crates, in `[dependencies]` and `[build-dependencies]`.
 fn allowed(from: &str) -> &'static [&'static str] {
@@ -132,6 +134,9 @@ fn check_linked(graph: &Graph, package: &Package, breaches: &mut Vec<String>) {
         if SERVERS.contains(&name) && (DECRYPTS.contains(&other_name) || ENGINES.contains(&other_name)) {
             breaches.push(format!("the server {name} links {other_name}: it could decrypt"));
         }
+        if SERVERS.contains(&name) && PICTURES.contains(&other_name) {
+            breaches.push(format!("the server {name} links {other_name}: it has no picture to open"));
+        }
         let copyleft = other.license.contains("AGPL") || ENGINES.contains(&other_name);
         if copyleft && !AGPL_CRATES.contains(&name) {
             breaches.push(format!("{name} is permissive and links {other_name} ({})", other.license));
@@ -171,7 +176,7 @@ mod tests {
             serde_json::json!({"id": name, "name": name, "license": license, "dependencies": deps,
                 "manifest_path": path, "publish": null})
         };
-        let spec: [(&str, &str, &[&str]); 9] = [
+        let spec: [(&str, &str, &[&str]); 10] = [
             ("comity-core", PERMISSIVE, &[]),
             ("comity-noise", PERMISSIVE, &["comity-core"]),
             ("comity-xmpp", PERMISSIVE, &["comity-core"]),
@@ -181,6 +186,7 @@ mod tests {
             ("comity", PERMISSIVE, &["comity-engine"]),
             ("comity-gatekeeper", PERMISSIVE, &["comity-noise", "comity-xmpp"]),
             ("wacore-libsignal", "MIT", &[]),
+            ("image", "MIT", &[]),
         ];
         let members: Vec<_> = spec.iter().map(|s| s.0).filter(|name| ours(name)).collect();
         let packages: Vec<_> = spec.iter().map(|s| package(s.0, s.1, s.2)).collect();
@@ -234,6 +240,12 @@ mod tests {
         let graph = graph().with_arrow("comity-xmpp", "comity-signal", Kind::Normal, true);
         let breaches = check(&graph);
         assert!(breaches.iter().any(|b| b.contains("comity-gatekeeper links comity-signal")), "{breaches:?}");
+    }
+
+    #[test]
+    fn a_server_opens_no_pictures() {
+        let graph = graph().with_arrow("comity-xmpp", "image", Kind::Normal, true);
+        assert_eq!(check(&graph), ["the server comity-gatekeeper links image: it has no picture to open"]);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use super::history::{Entry, Taken, state_name};
 use super::session::Session;
 use super::{Chat, hex};
 use crate::Failure;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use comity_client::{
     Content, Event, EventId, Failure as SendFailure, Fetched, FileToSend, LookUp, Media, MessageEvent, PartnerServer,
     Progress, Quote, Side, Target,
@@ -278,7 +280,7 @@ impl Face {
                 return Ok(sent(&session.send_change(&to.parse()?, Content::Revoke { id: id.parse()? }).await?.0));
             }
             What::File { to, path, caption } => {
-                let file = FileToSend { path, kind: None, caption };
+                let file = FileToSend { caption, ..FileToSend::new(path) };
                 let done = session.send_file(&to.parse()?, file, &progress(&self.tell, "upload", None)).await?;
                 return Ok(json!({ "id": done.id.as_str(), "kind": done.kind.mms_type(), "bytes": done.file_length,
                     "sha256": hex(&done.file_sha256), "direct_path": done.direct_path }));
@@ -448,6 +450,8 @@ async fn on_message(face: &Arc<Face>, message: MessageEvent) -> Result<(), Failu
             line["bytes"] = json!(media.file_length);
             line["caption"] = json!(media.caption);
             line["file_name"] = json!(media.file_name);
+            line["dimensions"] = json!(media.dimensions);
+            line["thumbnail"] = json!(media.thumbnail.as_ref().map(|jpeg| STANDARD.encode(jpeg)));
             fetch(face, message.from.clone(), message.id.clone(), (**media).clone());
         }
         Content::Unsupported { raw } => line["unsupported"] = json!(raw.len()),

@@ -104,7 +104,7 @@ async fn start(args: &ChatArgs) -> Result<Chat, Failure> {
     std::fs::create_dir_all(&home)?;
     let store = Arc::new(SqliteStore::open(&home.join("store.db"))?);
     let mut builder =
-        Client::builder(config, suites, store, &gatekeeper.chat, &gatekeeper.http).files(home.join("files"));
+        Client::builder(config, suites, store, &gatekeeper.chat, &gatekeeper.http).files(home.join("files")).previews();
     let mut partner = None;
     if !native {
         let server = place.partner()?;

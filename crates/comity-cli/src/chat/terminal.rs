@@ -243,7 +243,7 @@ impl Terminal {
                 let entry = self.entry(number, Some(true))?;
                 self.changed(&session.send_change(&entry.chat, Content::Revoke { id: entry.id }).await?.1);
             }
-            Command::File(path) => self.send_file(FileToSend { path, kind: None, caption: None })?,
+            Command::File(path) => self.send_file(FileToSend::new(path))?,
             Command::Get(number) => {
                 let entry = self.entry(number, Some(false))?;
                 let me = self.chat.jid.clone().ok_or("this account has no id yet")?;
@@ -454,7 +454,11 @@ impl Terminal {
         let Ok((bar, progress)) = self.bar(media.file_name.as_deref().unwrap_or(media.kind.mms_type())) else { return };
         tokio::spawn(async move {
             let line = match session.fetch(&from, &id, &media, &progress).await {
-                Ok(Fetched::File(file)) => format!("* {} sha256 {}", file.path.display(), hex(&file.file_sha256)),
+                Ok(Fetched::File(file)) => {
+                    let size =
+                        media.dimensions.map(|(width, height)| format!("{width} × {height}, ")).unwrap_or_default();
+                    format!("* {} {size}sha256 {}", file.path.display(), hex(&file.file_sha256))
+                }
                 Ok(Fetched::Asked(error)) => format!("* {error}: its sender is asked for it again"),
                 Err(error) => format!("! not fetched: {error}; /get tries again"),
             };

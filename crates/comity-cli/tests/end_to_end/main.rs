@@ -11,6 +11,7 @@
 
 mod idle;
 mod media_retry;
+mod preview;
 mod profile;
 mod soak;
 mod world;

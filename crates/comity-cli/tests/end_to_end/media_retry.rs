@@ -38,7 +38,7 @@ impl Gone {
         let bob_jid = alice.find_bob().await;
         let path = world.dir.path().join("photo.jpg");
         std::fs::write(&path, [&b"\xff\xd8\xff\xe0"[..], &[7; 300_000]].concat()).unwrap();
-        let file = FileToSend { path: path.clone(), kind: None, caption: None };
+        let file = FileToSend::new(&path);
         let sent = alice.client.send_file(&bob_jid, file, &Progress::none()).await.unwrap();
         let message = bob.message().await;
         assert_eq!(message.id, sent.id);

@@ -182,6 +182,7 @@ impl World {
             .partner(server)
             .http(self.http.clone())
             .files(self.dir.path().join("alice-files"))
+            .previews()
             .start()
             .unwrap();
         User::new(client, events)
