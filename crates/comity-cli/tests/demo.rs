@@ -41,19 +41,32 @@ fn every_file_arrives_with_its_hash() {
     std::fs::write(&empty, b"").unwrap();
     std::fs::write(&odd, [&b"\xff\xd8\xff\xe0"[..], &[7; 100_000]].concat()).unwrap();
     let kept = dir.path().join("kept");
-    let output = demo.arg("--file").arg(&empty).arg("--file").arg(&odd).arg("--dir").arg(&kept).output().unwrap();
+    let output = demo
+        .arg("--file")
+        .arg(&empty)
+        .arg("--file")
+        .arg(&odd)
+        .args(["--file-size", "3MiB", "--dir"])
+        .arg(&kept)
+        .output()
+        .unwrap();
     let lines = lines(&output.stdout);
     assert!(output.status.success(), "{:?}", lines.last());
     let files: Vec<_> = lines.iter().filter(|line| line["step"] == "file_received").collect();
-    assert_eq!(files.len(), 3, "two there, the smaller one back");
+    assert_eq!(files.len(), 4, "three there, the smallest one back");
     for file in &files {
         assert_eq!(file["sha256_before"], file["sha256_after"]);
         let path = file["path"].as_str().unwrap();
         assert_eq!(std::fs::metadata(path).unwrap().len(), file["bytes"].as_u64().unwrap());
     }
     assert_eq!((files[0]["kind"].as_str(), files[1]["kind"].as_str()), (Some("document"), Some("image")));
+    assert_eq!(files[2]["bytes"], 3 << 20);
+    if cfg!(target_os = "linux") {
+        let memory = lines.iter().find(|line| line["step"] == "memory").expect("memory is measured");
+        assert!(memory["most"].as_u64().unwrap() > 1_000_000 && memory["max"] == 200_000_000, "{memory}");
+    }
     let summary = &lines.last().unwrap();
-    assert!(lines.iter().any(|line| line["summary"]["files"] == 3), "{summary}");
+    assert!(lines.iter().any(|line| line["summary"]["files"] == 4), "{summary}");
 }
 
 #[test]

@@ -42,3 +42,14 @@ fn the_documentation_lists_it() {
         "docs/decisions.md must hold the output of `comity profile show --markdown`:\n{table}"
     );
 }
+
+/// The longest file that a client sends fits through both servers as they are by default.
+#[test]
+fn the_longest_file_passes_the_caps_of_both_servers() {
+    let longest = comity_media::limits::MAX_FILE_LEN;
+    for encrypted in [comity_media::encrypted_length(longest), comity_media::format2::encrypted_length(longest)] {
+        assert!(encrypted > longest);
+        assert!(encrypted <= comity_partner::limits::DEFAULT_MAX_MEDIA_LEN);
+        assert!(encrypted <= comity_core::Profile::default().media_max_len);
+    }
+}

@@ -231,8 +231,8 @@ profile! {
     ["8" D] element_pq_list: String = "pqlist";
     /// The element of the post-quantum key of last resort.
     ["8" D] element_pq_last: String = "pqlast";
-    /// Longest media file that is relayed or taken, in bytes.
-    ["10" D] media_max_len: u64 = 2_147_483_648u64;
+    /// Longest media file that is relayed or taken, in bytes: encrypted, 2 GiB of plaintext and 64 KiB.
+    ["10" D] media_max_len: u64 = 2_147_549_184u64;
     /// Longest silence within a media transfer, and longest wait for a media host's answer.
     ["10" D] media_idle: Duration = Duration::from_secs(30);
     /// Longest media transfer.

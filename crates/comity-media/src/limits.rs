@@ -1,6 +1,7 @@
 //! Bounds on media (PROTOCOL §10).
 
-/// Largest plaintext file, in bytes, unless [`Limits`] says otherwise: 2 GiB.
+/// Largest plaintext file, in bytes, unless [`Limits`] says otherwise: 2 GiB. Encrypted, in either format, it has less than
+/// 64 KiB more, and servers take that by default.
 pub const MAX_FILE_LEN: u64 = 2 << 30;
 
 /// Bytes handled in one go: small enough that every pass over a piece finds it in the nearest cache.

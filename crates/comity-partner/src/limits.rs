@@ -17,8 +17,8 @@ pub const WAKE_WAIT: Duration = Duration::from_secs(25);
 /// Most users with a waiting client.
 pub const MAX_WAKE_USERS: usize = 100_000;
 
-/// Default size cap of one media file: 2 GiB.
-pub const DEFAULT_MAX_MEDIA_LEN: u64 = 2 << 30;
+/// Default size cap of one media file as it is hosted: 2 GiB of plaintext, and 64 KiB for what encryption adds.
+pub const DEFAULT_MAX_MEDIA_LEN: u64 = (2 << 30) + (64 << 10);
 
 /// Default cap of all media together: 64 GiB.
 pub const DEFAULT_MAX_MEDIA_TOTAL: u64 = 64 << 30;

@@ -2,6 +2,7 @@
 //! line is printed when what it says has happened, and not otherwise.
 #![allow(clippy::indexing_slicing, reason = "indexing a JSON value gives null for what is missing")]
 
+mod large;
 mod narrate;
 mod party;
 mod script;
@@ -19,6 +20,10 @@ pub(crate) struct DemoArgs {
     /// of the demo's own.
     #[arg(long = "file", value_name = "PATH")]
     files: Vec<PathBuf>,
+    /// One more file, of this many bytes (KiB, MiB, GiB: `2GiB`), made for the demo; it fails if a process needs more than
+    /// 200 MB of memory. Five times as much room on disk is wanted.
+    #[arg(long, value_name = "SIZE", value_parser = large::size)]
+    file_size: Option<u64>,
     /// Keep configuration, stores, logs and received files in this directory; it must be empty.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -40,10 +45,13 @@ pub(crate) async fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     if std::fs::read_dir(dir)?.next().is_some() {
         return Err(format!("--dir {}: not empty", dir.display()).into());
     }
-    let files = if args.files.is_empty() { own_files(&place)? } else { args.files };
+    let mut files = if args.files.is_empty() { own_files(&place)? } else { args.files };
+    if let Some(bytes) = args.file_size {
+        files.push(large::make(&place.path(""), bytes).await?);
+    }
     let mut narrator = Narrator::new(args.json);
     let result = tokio::select! {
-        done = script::play(&place, &files, &mut narrator) => done,
+        done = script::play(&place, &files, args.file_size.map(|_| large::MAX_MEMORY), &mut narrator) => done,
         _told = crate::servers::told_to_stop() => Err("interrupted".into()),
     };
     match result {

@@ -89,6 +89,11 @@ impl Narrator {
         }
     }
 
+    /// Who had the most memory, and how much.
+    pub(super) fn most_memory(&self) -> Option<(String, u64)> {
+        self.memory.iter().max_by_key(|(_, bytes)| *bytes).cloned()
+    }
+
     pub(super) fn failed(&mut self, error: &str) {
         if let Some(bar) = self.bar.take() {
             bar.abandon();

@@ -22,6 +22,9 @@ const CAROL: &str = "+4915100000002";
 /// A transfer that moves nothing for so long has failed.
 const STALL: Duration = Duration::from_secs(30);
 
+/// Encryption and decryption, which nothing tells of, pass more bytes than this in a second.
+const SLOWEST: u64 = 8 << 20;
+
 /// More sessions than anyone in the demo has.
 const MAX_SESSIONS: usize = 16;
 
@@ -55,7 +58,13 @@ fn free_ports() -> Result<(u16, u16), Failure> {
     Ok((a.local_addr()?.port(), b.local_addr()?.port()))
 }
 
-pub(super) async fn play(place: &Place, files: &[PathBuf], n: &mut Narrator) -> Result<(), Failure> {
+/// Plays it; no process may have had more than `max_memory` bytes.
+pub(super) async fn play(
+    place: &Place,
+    files: &[PathBuf],
+    max_memory: Option<u64>,
+    n: &mut Narrator,
+) -> Result<(), Failure> {
     n.scene("The servers");
     let (tell, alarm) = watch::channel(None);
     let (http, partner_port) = free_ports()?;
@@ -133,12 +142,13 @@ pub(super) async fn play(place: &Place, files: &[PathBuf], n: &mut Narrator) -> 
     );
     exchange(&mut carol, &mut alice, "Received, and answered in kind.", n).await?;
 
+    n.memory("alice", peak_memory(alice.pid()));
     alice = start_anew(alice, &mut bob, place, alarm, n).await?;
     leave(&mut alice, &mut bob, n).await?;
 
     n.scene("The end");
     for (who, pid) in [
-        ("alice", alice.pid()),
+        ("alice anew", alice.pid()),
         ("bob", bob.pid()),
         ("carol", carol.pid()),
         ("the demo", Some(std::process::id())),
@@ -146,6 +156,11 @@ pub(super) async fn play(place: &Place, files: &[PathBuf], n: &mut Narrator) -> 
         ("partner", partner_server.pid),
     ] {
         n.memory(who, peak_memory(pid));
+    }
+    if let (Some(max), Some((who, most))) = (max_memory, n.most_memory()) {
+        expect(most <= max, &format!("{who} had {most} bytes of memory, more than {max}"))?;
+        let text = format!("no process had more than {max} bytes of memory: the most was {most}, {who}'s");
+        n.step("memory", &text, json!({ "max": max, "most": most, "who": who }));
     }
     for party in [alice, bob, carol] {
         party.quit().await?;
@@ -346,9 +361,10 @@ async fn send_file(from: &mut Party, to: &mut Party, file: &Path, n: &mut Narrat
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     n.scene(&format!("A file: {name}, {} → {}", from.name, to.name));
     let before = sha256_of(file).await?;
+    let patience = STALL + Duration::from_secs(file.metadata()?.len() / SLOWEST);
     n.note(&format!("SHA-256 before  {before}"));
     let call = from.begin(What::File { to: to.jid.clone(), path: file.canonicalize()?, caption: None }).await?;
-    let sent = from.answer(call, STALL, &mut |v| progress(n, v)).await?;
+    let sent = from.answer(call, patience, &mut |v| progress(n, v)).await?;
     let id = text_of(&sent, "id")?;
     let kind = text_of(&sent, "kind")?;
     expect(sent["sha256"] == before.as_str(), "the file changed while it was sent")?;
@@ -361,7 +377,7 @@ async fn send_file(from: &mut Party, to: &mut Party, file: &Path, n: &mut Narrat
     let got = to.event("message", |v| v["id"] == id).await?;
     expect(got["kind"] == kind.as_str(), "the file arrived as another kind")?;
     let mut fits = |v: &Value| v["event"] == "file" && v["id"] == id;
-    let file = to.find("the file", STALL, &mut fits, &mut |v| progress(n, v)).await?;
+    let file = to.find("the file", patience, &mut fits, &mut |v| progress(n, v)).await?;
     let path = text_of(&file, "path")?;
     let after = sha256_of(Path::new(&path)).await?;
     n.note(&format!("SHA-256 after   {after}"));
