@@ -188,6 +188,10 @@ impl IntegratorStatus {
 pub struct AdminToken(Secret<String>);
 
 impl AdminToken {
+    pub(crate) fn expose(&self) -> &str {
+        self.0.expose()
+    }
+
     /// Compares in constant time.
     pub fn matches(&self, other: &str) -> bool {
         self.0 == Secret::new(other.to_owned())
