@@ -5,8 +5,8 @@
 //! its recipient has answered it. It holds no end-to-end key and links no code that could decrypt a message.
 //!
 //! - `store/`: all SQL; one writer thread with group commit.
-//! - `http/`: enlistment, media, administration, probes.
-//! - `conn/`: chat connections: handshake, log-in, one task per client, delivery.
+//! - `http/`: enlistment, media, administration, probes, the upgrade to WebSocket.
+//! - `conn/`: chat connections, over TCP or WebSocket: handshake, log-in, one task per client, delivery.
 //! - `chat/`: one file per conversation, behind a router.
 //! - `partners`, `push`: what is asked of and said to partners' servers.
 //!

@@ -17,7 +17,8 @@ fn alias_of(db: &Connection, account: &Jid) -> Result<Option<Jid>> {
 }
 
 fn account_of(db: &Connection, alias: &Jid) -> Result<Option<Jid>> {
-    let Ok(number) = alias.user().parse::<i64>() else { return Ok(None) };
+    let number = alias.user().parse::<i64>().ok().filter(|number| number.to_string() == alias.user());
+    let Some(number) = number else { return Ok(None) };
     let account: Option<String> = db
         .prepare_cached("SELECT account FROM alias WHERE number = ?1")
         .and_then(|mut s| s.query_row([number], |row| row.get(0)).optional())
