@@ -132,9 +132,9 @@ fn build_ours(sh: &Shell, area: &Area, workspace: bool) -> Result<Vec<(String, P
         let name = format!("COMITY_{}", example.to_uppercase().replace('-', "_"));
         ours.push((name, crate::run::target_dir(sh).join("debug/examples").join(binary)));
     }
-    for package in area.binaries {
-        cmd!(sh, "cargo build --package {package} --bin {package}").run()?;
-        let binary = format!("{package}{}", std::env::consts::EXE_SUFFIX);
+    for (package, binary) in area.binaries {
+        cmd!(sh, "cargo build --package {package} --bin {binary}").run()?;
+        let binary = format!("{binary}{}", std::env::consts::EXE_SUFFIX);
         let name = package.to_uppercase().replace('-', "_");
         ours.push((name, crate::run::target_dir(sh).join("debug").join(binary)));
     }

@@ -19,7 +19,7 @@ pub struct Config {
     /// Where chat connections are taken. Port 0 takes a free one.
     #[serde(default = "chat_address")]
     pub listen_chat: SocketAddr,
-    /// Where HTTP is served: enlistment, keys, media, administration, probes.
+    /// Where HTTP is served: enlistment, keys, media, administration, chat over WebSocket, probes.
     #[serde(default = "http_address")]
     pub listen_http: SocketAddr,
     /// Where probes and metrics are served, in the clear; without it, at `listen_http`.
@@ -54,7 +54,8 @@ pub struct Config {
     /// Enlistments from one address, at once and per minute in the long run.
     #[serde(default = "enlist_per_minute")]
     pub enlist_per_minute: u32,
-    /// An enlisting client's address is the last in `X-Forwarded-For`: only behind a proxy that appends it.
+    /// The address of a client that enlists, or logs in over WebSocket, is the last in `X-Forwarded-For`: only behind a proxy
+    /// that appends it.
     #[serde(default)]
     pub forwarded_for: bool,
     /// Where partner users may be.
@@ -188,6 +189,10 @@ impl IntegratorStatus {
 pub struct AdminToken(Secret<String>);
 
 impl AdminToken {
+    pub(crate) fn expose(&self) -> &str {
+        self.0.expose()
+    }
+
     /// Compares in constant time.
     pub fn matches(&self, other: &str) -> bool {
         self.0 == Secret::new(other.to_owned())

@@ -5,8 +5,8 @@
 //! its recipient has answered it. It holds no end-to-end key and links no code that could decrypt a message.
 //!
 //! - `store/`: all SQL; one writer thread with group commit.
-//! - `http/`: enlistment, media, administration, probes.
-//! - `conn/`: chat connections: handshake, log-in, one task per client, delivery.
+//! - `http/`: enlistment, media, administration, probes, the upgrade to WebSocket.
+//! - `conn/`: chat connections, over TCP or WebSocket: handshake, log-in, one task per client, delivery.
 //! - `chat/`: one file per conversation, behind a router.
 //! - `partners`, `push`: what is asked of and said to partners' servers.
 //!
@@ -38,6 +38,7 @@ mod limiter;
 pub mod limits;
 mod location;
 mod metrics;
+mod native;
 mod partners;
 mod push;
 mod rng;
@@ -52,4 +53,5 @@ pub use error::Error;
 pub use http::fuzz_form;
 pub use location::{Location, LocationPolicy, Networks};
 pub use metrics::METRICS;
+pub use native::{NativeUser, register_native};
 pub use server::{Gatekeeper, Options};

@@ -28,6 +28,11 @@ pub const MAX_DISPLAY_NAME: usize = 128;
 /// Longest request body of the admin interface, in bytes.
 pub const MAX_ADMIN_BODY: usize = 4 * 1024;
 
+/// How long a request of `comity-gatekeeper native` to the running gatekeeper may take.
+pub const ADMIN_DEADLINE: Duration = Duration::from_secs(10);
+/// Longest answer to it, in bytes.
+pub const MAX_ADMIN_ANSWER: usize = 16 * 1024;
+
 // Mailbox.
 
 /// Most stanzas that wait for one account.
@@ -52,6 +57,11 @@ pub const MAX_PAIRS: usize = 100_000;
 /// Longest post-quantum public key, in bytes (Kyber-1024 has 1568, with its type byte 1569).
 pub const MAX_PQ_KEY: usize = 2048;
 
+// Alias view (PROTOCOL §2).
+
+/// Most partner users of one stanza that are named by their aliases; whom it names beyond that, it names as it is.
+pub const MAX_ALIASES: usize = 1024;
+
 // Consent (PROTOCOL §13).
 
 /// Most users of one look-up.
@@ -75,6 +85,8 @@ pub const MAX_QUEUED_STANZA: usize = 1 << 20;
 
 /// Connections at once, all phases.
 pub const MAX_CONNECTIONS: usize = 50_000;
+/// How long the answer to a WebSocket's upgrade may take to be written.
+pub const UPGRADE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a write to a client may take.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(20);
 /// Stanzas of one connection that wait for their commit; further ones wait in the socket.

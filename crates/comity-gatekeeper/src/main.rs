@@ -1,9 +1,9 @@
 //! The `comity-gatekeeper` binary: configuration, logs, signals.
 #![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use comity_gatekeeper::limits::MAX_CONFIG_LEN;
-use comity_gatekeeper::{AdminToken, Config, Error, Gatekeeper, Options};
+use comity_gatekeeper::{AdminToken, Config, Error, Gatekeeper, NativeUser, Options, register_native};
 use comity_server::config::read_capped;
 use comity_server::{init_logging, stop_signal};
 use std::io::Write as _;
@@ -15,6 +15,8 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(version)]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Configuration file (TOML).
     #[arg(long, env = "COMITY_GATEKEEPER_CONFIG")]
     config: PathBuf,
@@ -62,6 +64,37 @@ struct Args {
     admin_token: Option<AdminToken>,
 }
 
+#[derive(Subcommand)]
+enum Command {
+    /// The native users of the running gatekeeper
+    #[command(subcommand)]
+    Native(Native),
+}
+
+#[derive(Subcommand)]
+enum Native {
+    /// Register a native user, or give it a new key, name and view; prints its JID
+    Add {
+        /// Phone number: 5 to 15 digits
+        phone_number: String,
+        /// The Noise public key it logs in with: 32 bytes in base64url without padding
+        #[arg(allow_hyphen_values = true)]
+        noise_key: String,
+        /// The name others see
+        #[arg(long, default_value = "")]
+        name: String,
+        /// It sees partner users as `{15 digits}@lid`: for clients that know no interop JIDs
+        #[arg(long)]
+        alias_view: bool,
+        /// The integrators whose users may reach it, all of them; an empty list is none
+        #[arg(long, value_name = "ID,…", value_delimiter = ',')]
+        opt_in: Option<Vec<u16>>,
+        /// Where the gatekeeper's HTTP is, if not where the configuration says
+        #[arg(long)]
+        url: Option<String>,
+    },
+}
+
 impl Args {
     /// File, over it environment and flags.
     fn config(self) -> Result<Config, Error> {
@@ -103,9 +136,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: Args) -> Result<(), Error> {
+fn run(mut args: Args) -> Result<(), Error> {
     init_logging(&args.log, args.log_json)?;
-    let check_only = args.check_config;
+    let (check_only, command) = (args.check_config, args.command.take());
     let config = args.config()?;
     if check_only {
         println!("configuration ok: {} integrators", config.integrators.len());
@@ -115,6 +148,11 @@ fn run(args: Args) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(comity_server::Error::io("runtime"))?;
+    if let Some(Command::Native(Native::Add { phone_number, noise_key, name, alias_view, opt_in, url })) = command {
+        let user = NativeUser { phone_number, noise_key, display_name: name, alias_view, opt_in };
+        println!("{}", runtime.block_on(register_native(&config, url.as_deref(), &user))?);
+        return Ok(());
+    }
     runtime.block_on(async {
         // Before the ready line: who reads it may send the signal at once.
         let stop = stop_signal().map_err(comity_server::Error::io("signals"))?;

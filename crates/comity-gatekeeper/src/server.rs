@@ -117,10 +117,8 @@ impl Gatekeeper {
         let stop = CancellationToken::new();
         let here = ops.is_none().then(|| metrics.clone());
         let app = observe(with_fallbacks(http::router(Arc::clone(&site)).merge(ops_router(ready.clone(), here))));
-        let mut serving = vec![
-            tokio::spawn(conn::serve(Arc::clone(&site), chat, draining)),
-            tokio::spawn(http.serve(app, stop.clone())),
-        ];
+        let mut serving =
+            vec![tokio::spawn(conn::serve(Arc::clone(&site), chat)), tokio::spawn(http.serve(app, stop.clone()))];
         if let Some(ops) = ops {
             let app = with_fallbacks(ops_router(ready, Some(metrics)));
             serving.push(tokio::spawn(ops.serve(app, stop.clone())));

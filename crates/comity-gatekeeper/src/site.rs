@@ -3,7 +3,7 @@
 use crate::hub::Hub;
 use crate::keys::Keys;
 use crate::limiter::Buckets;
-use crate::limits::{MAX_CLIENT_FRAME, MAX_PAIRS, MAX_QUEUED_STANZA, MEDIA_AUTH_TTL, MEDIA_UPLOADS};
+use crate::limits::{MAX_CLIENT_FRAME, MAX_CONNECTIONS, MAX_PAIRS, MAX_QUEUED_STANZA, MEDIA_AUTH_TTL, MEDIA_UPLOADS};
 use crate::partners::Partners;
 use crate::push::Push;
 use crate::store::Storage;
@@ -40,6 +40,10 @@ pub(crate) struct Site {
     pub(crate) media_dir: PathBuf,
     pub(crate) media_auth: MediaAuth,
     pub(crate) upload_slots: Arc<Semaphore>,
+    /// A permit for each chat connection.
+    pub(crate) chat_slots: Arc<Semaphore>,
+    /// Set when connections are to end.
+    pub(crate) drain: watch::Receiver<bool>,
     pub(crate) public_http: String,
     pub(crate) enlist_by_address: Buckets<IpAddr>,
     pub(crate) enlist_by_user: Buckets<(IntegratorId, UserVisibleId)>,
@@ -69,12 +73,14 @@ impl Site {
                 Arc::clone(&partners),
                 Arc::clone(&hub),
                 profile.clone(),
-                drain,
+                drain.clone(),
             )),
+            drain,
             noise: RwLock::new(Arc::new(keys.responder(clock.now()))),
             media_dir: config.data_dir.join("media"),
             media_auth: MediaAuth(keys.mac.clone()),
             upload_slots: Arc::new(Semaphore::new(MEDIA_UPLOADS)),
+            chat_slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             enlist_by_address: Buckets::new(MINUTE),
             enlist_by_user: Buckets::new(MINUTE * 60),
             enlist_by_integrator: Buckets::new(MINUTE),

@@ -322,3 +322,52 @@ fn futures_are_send() {
     send(accept(br, bw, &sandbox.config, &mut one, Timeouts::default()));
     send(connect(ar, aw, &client, Bytes::new(), NOW, &mut two, Timeouts::default()));
 }
+
+#[tokio::test]
+async fn a_server_may_answer_the_upgrade_itself() {
+    use tokio_tungstenite::tungstenite::http::Request;
+    let request = |version: &str| {
+        let request = Request::get("/any").header("Connection", "Upgrade").header("Upgrade", "websocket");
+        let request = request.header("Sec-WebSocket-Version", version);
+        request.header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==").body("of any kind").unwrap()
+    };
+    let answer = websocket::answer(&request("13")).unwrap();
+    assert_eq!(answer.status(), 101);
+    assert_eq!(answer.headers()["Sec-WebSocket-Accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    assert!(matches!(websocket::answer(&request("12")), Err(Error::Upgrade(_))));
+    assert!(matches!(websocket::answer(&Request::get("/any").body(()).unwrap()), Err(Error::Upgrade(_))));
+
+    // What follows is the byte stream, and in it the handshake.
+    let (mut client, server) = duplex(1 << 16);
+    let serving = tokio::spawn(async move {
+        let (reader, writer) = split(websocket::ByteStream::server(server).await);
+        let config = Sandbox::new(1, Profile::WhatsApp).config;
+        accept(reader, writer, &config, &mut rng(4), Timeouts::default()).await
+    });
+    let mut hello = BytesMut::new();
+    let config = Sandbox::new(1, Profile::WhatsApp).client(2);
+    let initiator = Initiator::start(&config, Bytes::from_static(b"login"), NOW, &mut rng(3), &mut hello).unwrap();
+    for part in hello.chunks(7) {
+        client.write_all(&frame(0x82, part)).await.unwrap();
+    }
+    let mut decoder = FrameDecoder::new();
+    let mut stream = BytesMut::new();
+    let answer = loop {
+        if let Some(answer) = decoder.decode(&mut stream).unwrap() {
+            break answer;
+        }
+        let mut head = [0; 2];
+        client.read_exact(&mut head).await.unwrap();
+        let len = match head[1] {
+            126 => usize::from(client.read_u16().await.unwrap()),
+            len => usize::from(len),
+        };
+        let mut piece = vec![0; len];
+        client.read_exact(&mut piece).await.unwrap();
+        stream.extend_from_slice(&piece);
+    };
+    let mut finish = BytesMut::new();
+    initiator.read(&answer, NOW, &mut finish).unwrap();
+    client.write_all(&frame(0x82, &finish)).await.unwrap();
+    assert_eq!(serving.await.unwrap().unwrap().login.payload(), b"login");
+}

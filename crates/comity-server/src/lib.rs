@@ -42,7 +42,7 @@ mod tls;
 
 pub use body::read_json;
 pub use error::Error;
-pub use listener::{HttpLimits, Listener};
+pub use listener::{HttpLimits, Listener, Upgraded, upgraded};
 pub use logging::init_logging;
 pub use ops::{Readiness, ops_router};
 pub use outgoing::{PublicOnly, is_public, may_be_public};

@@ -162,11 +162,22 @@ async fn connection(
     service: WithPeer,
     watcher: Watcher,
 ) {
-    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection ended badly");
     }
 }
+
+/// The connection of an HTTP/1.1 request as a byte stream, once its answer, status 101, is sent; `None` if it is not
+/// upgraded. It holds no place of the listener's any more: whoever takes it bounds how many there are. The listener's idle
+/// time still ends it; its stop does not.
+pub fn upgraded<T>(request: &mut Request<T>) -> impl Future<Output = Option<Upgraded>> + Send + use<T> {
+    let connection = hyper::upgrade::on(request);
+    async move { connection.await.ok().map(TokioIo::new) }
+}
+
+/// A connection after its upgrade.
+pub type Upgraded = TokioIo<hyper::upgrade::Upgraded>;
 
 /// Accepts when a place is free: the next client waits in the system's queue.
 async fn accept(

@@ -10,6 +10,7 @@
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use comity_server::{
     HttpLimits, Listener, METRICS, Metrics, Readiness, Tls, TlsFiles, observe, ops_router, read_json, with_fallbacks,
@@ -46,6 +47,15 @@ fn app() -> Router {
         std::future::pending::<()>().await;
         ""
     });
+    // Takes the connection, and sends back what comes.
+    let taken = get(async |mut request: axum::extract::Request| {
+        let upgraded = comity_server::upgraded(&mut request);
+        tokio::spawn(async move {
+            let (mut read, mut write) = tokio::io::split(upgraded.await.unwrap());
+            let _ends = tokio::io::copy(&mut read, &mut write).await;
+        });
+        (StatusCode::SWITCHING_PROTOCOLS, [("connection", "upgrade"), ("upgrade", "echo")])
+    });
     let echo = post(async |request: axum::extract::Request| {
         let (parts, body) = request.into_parts();
         read_json::<Value>(&parts.headers, body, 100).await.map(|value| value.to_string())
@@ -55,6 +65,7 @@ fn app() -> Router {
         .route("/slow", slow)
         .route("/endless", endless)
         .route("/echo", echo)
+        .route("/taken", taken)
 }
 
 struct Running {
@@ -295,4 +306,35 @@ fn secrets_and_files_of_the_configuration() {
     std::fs::write(&path, "a = 1\nb = s3cret\n").unwrap();
     let said = read_toml::<Value>(&path).unwrap_err().to_string();
     assert!(said.contains("line 2") && !said.contains("s3cret"), "{said}");
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_gives_its_place_back_and_still_ends_when_idle() {
+    let server = start(None, app()).await;
+    let mut taken = Vec::new();
+    for _ in 0..limits().max_connections {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream
+            .write_all(b"GET /taken HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nat once")
+            .await
+            .unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+        let mut echo = [0; 7];
+        stream.read_exact(&mut echo).await.unwrap();
+        assert_eq!(&echo, b"at once");
+        taken.push(stream);
+    }
+    // All places were taken by them, were they still counted.
+    let answer = client().get(format!("http://{}/peer", server.address)).timeout(Duration::from_secs(5)).send().await;
+    assert_eq!(answer.unwrap().status(), 200);
+    let idle = Instant::now();
+    let mut rest = Vec::new();
+    let _reset_or_end = taken[0].read_to_end(&mut rest).await;
+    assert!(rest.is_empty() && idle.elapsed() < limits().idle * 3);
+    server.stop.cancel();
+    server.served.await.unwrap();
 }

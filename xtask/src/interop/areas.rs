@@ -25,8 +25,8 @@ pub(crate) struct Area {
     pub(crate) name: &'static str,
     /// `(package, example)`: our side, built with all features. `COMITY_EXAMPLE` tells drivers where it is.
     pub(crate) examples: &'static [(&'static str, &'static str)],
-    /// Packages whose binary, of the same name, drivers start. `COMITY_PARTNER` tells where comity-partner's is.
-    pub(crate) binaries: &'static [&'static str],
+    /// `(package, binary)`: what drivers start. `COMITY_PARTNER` tells where comity-partner's is.
+    pub(crate) binaries: &'static [(&'static str, &'static str)],
     /// Under `packages/`: a folder's name, and the npm packages and versions in it.
     pub(crate) packages: &'static [(&'static str, &'static [(&'static str, &'static str)])],
     pub(crate) drivers: &'static [Driver],
@@ -105,7 +105,7 @@ pub(crate) const AREAS: &[Area] = &[
     Area {
         name: "media",
         examples: &[("comity-media", "media_peer")],
-        binaries: &["comity-partner"],
+        binaries: &[("comity-partner", "comity-partner")],
         packages: &[],
         drivers: &[
             Driver {
@@ -149,5 +149,25 @@ pub(crate) const AREAS: &[Area] = &[
             },
         ],
     },
-    Area { name: "native", examples: &[], binaries: &[], packages: &[], drivers: &[] },
+    Area {
+        name: "native",
+        examples: &[],
+        binaries: &[
+            ("comity-gatekeeper", "comity-gatekeeper"),
+            ("comity-partner", "comity-partner"),
+            ("comity-cli", "comity"),
+        ],
+        packages: &[],
+        drivers: &[Driver {
+            program: Program::Node("baileys.mjs"),
+            args: &[],
+            provides: &[
+                ("baileys", "login"),
+                ("baileys", "text-from-partner-first"),
+                ("baileys", "text-to-partner-first"),
+                ("baileys", "receipts"),
+                ("baileys", "image"),
+            ],
+        }],
+    },
 ];

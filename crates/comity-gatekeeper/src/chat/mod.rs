@@ -1,6 +1,7 @@
 //! What is said after the log-in (PROTOCOL §7): a router over one file per conversation.
 
 mod ack;
+pub(crate) mod alias;
 mod blocklist;
 mod interop;
 mod keys;

@@ -1,11 +1,11 @@
-//! Chat connections: accept, handshake, log-in (PROTOCOL §5).
+//! Chat connections, over TCP or WebSocket: accept, handshake, log-in (PROTOCOL §5).
 
 mod delivery;
 mod session;
 mod wire;
 
 use crate::chat::{LogIn, Refusal, Session, authenticate};
-use crate::limits::{DRAIN_DEADLINE, MAX_CONNECTIONS};
+use crate::limits::{DRAIN_DEADLINE, MAX_CONNECTIONS, UPGRADE_DEADLINE};
 use crate::metrics::{CONNECTIONS, Counted, LOG_INS, count};
 use crate::rng::os_rng;
 use crate::site::Site;
@@ -13,20 +13,37 @@ use crate::store::Use;
 use bytes::BytesMut;
 use comity_core::Redacted;
 use comity_noise::Pattern;
+use comity_noise::io::websocket::ByteStream;
 use comity_noise::io::{Timeouts, accept};
+use comity_server::Upgraded;
 use comity_xmpp::Node;
 use session::Live;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
-use wire::{Over, Reader, Writer};
+use wire::{Input, Output, Over, Reader, Writer};
 
-/// Takes connections until told to drain, then waits for them to end.
-pub(crate) async fn serve(site: Arc<Site>, listener: TcpListener, mut drain: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+/// A place among the connections, which is given back when this is dropped.
+pub(crate) struct Place {
+    _open: Counted,
+    _slot: OwnedSemaphorePermit,
+}
+
+/// A place for one more connection, of whatever kind; `None` over the bound, and when they are drained.
+pub(crate) fn place(site: &Site) -> Option<Place> {
+    if *site.drain.borrow() {
+        return None;
+    }
+    let slot = Arc::clone(&site.chat_slots).try_acquire_owned().ok()?;
+    Some(Place { _open: Counted::new(CONNECTIONS), _slot: slot })
+}
+
+/// Takes connections until told to drain, then waits for all to end, those over WebSocket as well.
+pub(crate) async fn serve(site: Arc<Site>, listener: TcpListener) {
+    let mut drain = site.drain.clone();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -40,22 +57,16 @@ pub(crate) async fn serve(site: Arc<Site>, listener: TcpListener, mut drain: wat
                 continue;
             }
         };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            continue; // over the bound: closed unread
+        let Some(place) = place(&site) else {
+            continue; // closed unread
         };
-        let (site, drain) = (Arc::clone(&site), drain.clone());
-        let open = Counted::new(CONNECTIONS);
-        tokio::spawn(async move {
-            let _open = open;
-            if let Err(over) = connection(site, stream, from, drain).await {
-                tracing::debug!(%over, "connection over");
-            }
-            drop(slot);
-        });
+        let _without_if_refused = stream.set_nodelay(true);
+        let (read, write) = stream.into_split();
+        tokio::spawn(connection(Arc::clone(&site), place, Box::new(read), Box::new(write), from.ip()));
     }
     drop(listener);
     let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
-    let _late_ones_are_cut = timeout(DRAIN_DEADLINE, slots.acquire_many(all)).await;
+    let _late_ones_are_cut = timeout(DRAIN_DEADLINE, site.chat_slots.acquire_many(all)).await;
 }
 
 /// Waits for the order to drain, or for the gatekeeper's end.
@@ -63,20 +74,41 @@ async fn drained(drain: &mut watch::Receiver<bool>) {
     let _gone_is_the_same = drain.wait_for(|draining| *draining).await;
 }
 
-async fn connection(
+/// A connection in the binary messages of a WebSocket, once its upgrade is answered.
+pub(crate) fn web_socket(
     site: Arc<Site>,
-    stream: TcpStream,
-    from: SocketAddr,
+    place: Place,
+    upgraded: impl Future<Output = Option<Upgraded>> + Send + 'static,
+    from: IpAddr,
+) {
+    tokio::spawn(async move {
+        let Ok(Some(stream)) = timeout(UPGRADE_DEADLINE, upgraded).await else { return };
+        let (read, write) = tokio::io::split(ByteStream::server(stream).await);
+        connection(site, place, Box::new(read), Box::new(write), from).await;
+    });
+}
+
+async fn connection(site: Arc<Site>, _place: Place, read: Input, write: Output, from: IpAddr) {
+    let drain = site.drain.clone();
+    if let Err(over) = run(site, read, write, from, drain).await {
+        tracing::debug!(%over, "connection over");
+    }
+}
+
+async fn run(
+    site: Arc<Site>,
+    read: Input,
+    write: Output,
+    from: IpAddr,
     drain: watch::Receiver<bool>,
 ) -> Result<(), Over> {
-    let _without_if_refused = stream.set_nodelay(true);
-    let (read, write) = stream.into_split();
     let noise = site.noise();
     let accepted = accept(read, write, &noise, &mut os_rng(), Timeouts::default()).await?;
     let key = *accepted.client.as_bytes();
     let login = accepted.login;
-    let (reader, mut writer) = (Reader(accepted.reader), Writer { messages: accepted.writer, site: Arc::clone(&site) });
-    match authenticate(&site, login.payload(), &key, from.ip()).await {
+    let (reader, mut writer) =
+        (Reader(accepted.reader), Writer { messages: accepted.writer, site: Arc::clone(&site), alias_view: false });
+    match authenticate(&site, login.payload(), &key, from).await {
         Ok(found) => {
             let peer = Peer { reader, writer };
             begin(site, found, key, peer, accepted.pattern, login.is_replayable(), drain).await
@@ -119,6 +151,7 @@ async fn begin(
     if let Some(name) = &name {
         user.display_name.clone_from(name);
     }
+    peer.writer.alias_view = user.alias_view;
     let success = Node::new("success")
         .with_attr("t", site.clock.now().as_secs())
         .with_opt_attr("display_name", Some(user.display_name.as_str()).filter(|name| !name.is_empty()));

@@ -3,7 +3,7 @@
 use super::Peer;
 use super::delivery::{Delivery, Stopped};
 use super::wire::Over;
-use crate::chat::{Done, Reply, Session, Then, handle, is_pipelined};
+use crate::chat::{Done, Reply, Session, Then, alias, handle, is_pipelined};
 use crate::hub::{Ending, Port};
 use crate::limiter::Bucket;
 use crate::limits::{MAX_PENDING, STANZA_BURST, STANZAS_PER_SECOND};
@@ -36,14 +36,17 @@ enum End {
 
 impl From<Over> for End {
     fn from(over: Over) -> Self {
-        Self::Over(over)
+        match over {
+            Over::Store(error) => Stopped::Store(error).into(),
+            over => Self::Over(over),
+        }
     }
 }
 
 impl From<Stopped> for End {
     fn from(stopped: Stopped) -> Self {
         match stopped {
-            Stopped::Over(over) => Self::Over(over),
+            Stopped::Over(over) => over.into(),
             Stopped::Store(error) => {
                 tracing::error!(%error, "store");
                 Self::Store
@@ -164,7 +167,10 @@ impl Live {
     }
 
     /// Handles a stanza. One whose effect is not ordered by the store's writer waits for those before it.
-    async fn take(&mut self, node: Node) -> Result<(), End> {
+    async fn take(&mut self, mut node: Node) -> Result<(), End> {
+        if self.session.user.alias_view {
+            node = alias::inward(&*self.session.site.store, node).await.map_err(Over::Store)?;
+        }
         if !is_pipelined(&node) {
             while let Some(done) = self.pending.next().await {
                 self.apply(done).await?;

@@ -1,13 +1,15 @@
 //! Stanzas of one connection: opened and decoded, encoded and sealed, written with a deadline.
 
+use crate::chat::alias;
 use crate::limits::{WRITE_CHUNK, WRITE_DEADLINE};
 use crate::site::Site;
 use bytes::{Bytes, BytesMut};
+use comity_core::StoreError;
 use comity_noise::io::{MessageReader, MessageWriter};
 use comity_xmpp::{Dialect, Node};
 use std::fmt;
 use std::sync::Arc;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 /// Why a connection is over.
@@ -21,6 +23,8 @@ pub(super) enum Over {
     Broken(comity_noise::Error),
     /// The peer sent a frame that is no stanza.
     NotAStanza(comity_xmpp::Error),
+    /// The store failed.
+    Store(StoreError),
 }
 
 impl fmt::Display for Over {
@@ -30,6 +34,7 @@ impl fmt::Display for Over {
             Self::Late => f.write_str("write deadline"),
             Self::Broken(error) => error.fmt(f),
             Self::NotAStanza(error) => error.fmt(f),
+            Self::Store(error) => error.fmt(f),
         }
     }
 }
@@ -40,8 +45,12 @@ impl From<comity_noise::Error> for Over {
     }
 }
 
+/// What a connection comes over: TCP, or a WebSocket over TCP or TLS.
+pub(super) type Input = Box<dyn AsyncRead + Send + Unpin>;
+pub(super) type Output = Box<dyn AsyncWrite + Send + Unpin>;
+
 /// The receiving half.
-pub(super) struct Reader(pub(super) MessageReader<OwnedReadHalf>);
+pub(super) struct Reader(pub(super) MessageReader<Input>);
 
 impl Reader {
     /// The next frame, opened. Cancel-safe.
@@ -52,19 +61,33 @@ impl Reader {
 
 /// The sending half.
 pub(super) struct Writer {
-    pub(super) messages: MessageWriter<OwnedWriteHalf>,
+    pub(super) messages: MessageWriter<Output>,
     pub(super) site: Arc<Site>,
+    /// Whether the client sees partner users by their aliases.
+    pub(super) alias_view: bool,
 }
 
 impl Writer {
     /// Seals an encoded stanza; written by the next flush, or now if much has come together.
     pub(super) async fn frame(&mut self, frame: &[u8]) -> Result<(), Over> {
+        if self.alias_view {
+            let node = self.site.dialect.decode(frame).map_err(Over::NotAStanza)?;
+            return self.node(&node).await;
+        }
         self.messages.queue(frame)?;
         self.flush_if_full().await
     }
 
     /// Encodes and seals a stanza.
     pub(super) async fn node(&mut self, node: &Node) -> Result<(), Over> {
+        if self.alias_view {
+            let seen = alias::outward(&*self.site.store, node.clone()).await.map_err(Over::Store)?;
+            return self.seal(&seen).await;
+        }
+        self.seal(node).await
+    }
+
+    async fn seal(&mut self, node: &Node) -> Result<(), Over> {
         let mut encoded = Ok(());
         self.messages.queue_with(|out| encoded = self.site.dialect.encode(node, out))?;
         encoded.map_err(Over::NotAStanza)?;

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use comity_core::{Jid, PartnerUser, Redacted, Server};
+use comity_core::{Jid, PartnerUser, Redacted, Server, StoreError};
 use comity_noise::PublicKey;
 use serde::Deserialize;
 
@@ -27,6 +27,12 @@ pub(super) struct Native {
     /// Shown to others.
     #[serde(default)]
     display_name: String,
+    /// Whether it sees partner users as `{15 digits}@lid`, from its next log-in on: for clients that know no interop JIDs.
+    #[serde(default)]
+    alias_view: bool,
+    /// The integrators whose users may reach it: the whole list. Left as it is if this is missing.
+    #[serde(default)]
+    opt_in: Option<Vec<u16>>,
 }
 
 #[expect(clippy::result_large_err, reason = "an answer")]
@@ -81,7 +87,7 @@ pub(super) async fn block(State(site): Ctx, headers: HeaderMap, body: Result<Jso
     }
 }
 
-/// `POST /admin/native`: registers a native user, or gives it a new Noise key or name. Idempotent.
+/// `POST /admin/native`: registers a native user, or gives it a new Noise key, name, view or opt-ins. Idempotent.
 #[utoipa::path(post, path = "/admin/native", tag = "admin", request_body = Native, security(("admin" = [])), responses(
     (status = 200, description = "Registered", body = openapi::Account, content_type = "application/json"),
     openapi::AdminRefusals,
@@ -105,7 +111,21 @@ pub(super) async fn native(
     if native.display_name.len() > MAX_DISPLAY_NAME || native.display_name.chars().any(char::is_control) {
         return problem(StatusCode::BAD_REQUEST, "display_name is too long or has control characters");
     }
-    match site.store.register_native(account.clone(), key, native.display_name, site.clock.now()).await {
+    let Native { display_name, alias_view, opt_in, .. } = native;
+    let known = |id: &u16| site.partners.get(*id).map(|partner| partner.id);
+    let opt_in = opt_in.map(|ids| ids.iter().map(known).collect::<Option<Vec<_>>>());
+    if opt_in == Some(None) {
+        return problem(StatusCode::BAD_REQUEST, "opt_in names an integrator that is not configured");
+    }
+    let registered = async {
+        let store = &site.store;
+        let rekeyed = store.register_native(account.clone(), key, display_name, alias_view, site.clock.now()).await?;
+        if let Some(opt_in) = opt_in.flatten() {
+            store.set_opt_ins(account.clone(), opt_in).await?;
+        }
+        Ok::<_, StoreError>(rekeyed)
+    };
+    match registered.await {
         Ok(rekeyed) => {
             if rekeyed {
                 site.hub.end(&account, Ending::DeviceRemoved);

@@ -1,6 +1,7 @@
-//! The HTTP listener: enlistment, keys, media, administration.
+//! The HTTP listener: enlistment, keys, media, administration, chat over WebSocket.
 
 mod admin;
+mod chat;
 mod enlist;
 mod guard;
 mod media;
@@ -32,6 +33,7 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .route("/mms/{kind}/{token}", post(media::upload).layer(DefaultBodyLimit::disable()))
         .route("/v/t/{reference}", get(media::download));
     let rest = Router::new()
+        .route(comity_noise::io::websocket::PATH, get(chat::chat))
         .route("/3p/interop_reg", post(enlist::enlist).layer(DefaultBodyLimit::max(MAX_ENLIST_BODY)))
         .route("/.well-known/jwks", get(jwks))
         .route("/admin/native", post(admin::native).layer(DefaultBodyLimit::max(MAX_ADMIN_BODY)))

@@ -1,6 +1,6 @@
 //! The OpenAPI document, made from the handlers, at `/openapi.json`.
 
-use super::{admin, enlist, media};
+use super::{admin, chat, enlist, media};
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
@@ -90,8 +90,8 @@ impl Modify for Schemes {
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "comity-gatekeeper", description = "The reference gatekeeper's HTTP interface. Chat is not HTTP: it has a listener of its own."),
-    paths(super::jwks, enlist::enlist, media::relay, media::upload, media::download, admin::native, admin::block),
+    info(title = "comity-gatekeeper", description = "The reference gatekeeper's HTTP interface. Chat is not HTTP: it has a listener of its own, and is in a WebSocket here."),
+    paths(super::jwks, enlist::enlist, media::relay, media::upload, media::download, chat::chat, admin::native, admin::block),
     components(schemas(ProblemDetails)),
     modifiers(&Schemes),
     tags((name = "partners", description = "For partners' servers and clients"),

@@ -238,7 +238,7 @@ mod tests {
         let store = Arc::new(Store::open(&dir.path().join("db"), crate::store::Terms::default()).unwrap());
         let now = Timestamp::from_secs(1_764_000_000);
         for number in 0..64 + OWNERS {
-            store.register_native(native(number), [0; 32], String::new(), now).await.unwrap();
+            store.register_native(native(number), [0; 32], String::new(), false, now).await.unwrap();
         }
         for owner in 0..OWNERS {
             let skey = SignedKey { id: 1, value: vec![3; 32], signature: vec![4; 64] };

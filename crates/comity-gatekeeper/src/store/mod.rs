@@ -5,6 +5,7 @@
 //! once (`synchronous=FULL`: the commit returns after the disk has it) and only then answers any of them. A few threads
 //! with connections of their own read.
 
+mod alias;
 mod keys;
 mod mailbox;
 mod model;
@@ -247,7 +248,7 @@ mod tests {
         let store = Store::open(&dir.path().join("db"), Terms::default()).unwrap();
         let now = Timestamp::from_secs(1_764_000_000);
         for number in [1, 2] {
-            store.register_native(native(number), [number as u8; 32], String::new(), now).await.unwrap();
+            store.register_native(native(number), [number as u8; 32], String::new(), false, now).await.unwrap();
         }
         let sender = store.user(native(1)).await.unwrap().unwrap();
         let mail = |id: u32, len: usize| Mail {

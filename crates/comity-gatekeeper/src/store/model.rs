@@ -51,6 +51,8 @@ pub(crate) struct User {
     pub(crate) auth_key: [u8; 32],
     pub(crate) display_name: String,
     pub(crate) status: Status,
+    /// Whether a native user sees partner users by their aliases (PROTOCOL §2).
+    pub(crate) alias_view: bool,
     /// When it was last known to be connected.
     pub(crate) last_seen: Timestamp,
 }

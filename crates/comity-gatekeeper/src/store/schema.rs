@@ -125,7 +125,13 @@ CREATE TRIGGER used_token_out AFTER DELETE ON used_token BEGIN
 END;
 ";
 
-const MIGRATIONS: &[&str] = &[V1, V2];
+const V3: &str = "
+-- Native accounts that see partner users by their aliases, and the aliases: never changed, never used again.
+ALTER TABLE user ADD COLUMN alias_view INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE alias (number INTEGER PRIMARY KEY, account TEXT NOT NULL UNIQUE) STRICT;
+";
+
+const MIGRATIONS: &[&str] = &[V1, V2, V3];
 
 /// Brings the database to the newest version.
 pub(super) fn migrate(db: &mut Connection) -> Result<(), StoreError> {

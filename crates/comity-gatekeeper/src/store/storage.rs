@@ -6,6 +6,7 @@ use super::*;
 use comity_core::{IntegratorId, Jid, Timestamp};
 use comity_identity::SingleUse;
 use futures_util::future::BoxFuture;
+use std::collections::HashMap;
 
 /// Makes the notification that tells an account's contacts of its new identity.
 pub(crate) type MakeNotice = Box<dyn Fn(&Jid) -> Result<Notice> + Send>;
@@ -32,8 +33,15 @@ storage! {
     /// Stores an enlistment; `notice` makes the identity-change notification from an account.
     fn enlist(enlistment: Enlistment, now: Timestamp, notice: MakeNotice) -> Result<Enlisted>;
 
-    /// Registers a native user, or gives a registered one a new Noise key. Answers whether an old key was replaced.
-    fn register_native(account: Jid, auth_key: [u8; 32], display_name: String, now: Timestamp) -> Result<bool>;
+    /// Registers a native user, or gives a registered one a new Noise key, name and view of partner users. Answers whether
+    /// an old key was replaced.
+    fn register_native(account: Jid, auth_key: [u8; 32], display_name: String, alias_view: bool, now: Timestamp) -> Result<bool>;
+
+    /// The aliases of these partner users, given on first use; of accounts that never were there is none.
+    fn aliases(accounts: Vec<Jid>) -> Result<HashMap<Jid, Jid>>;
+
+    /// The partner users behind these aliases.
+    fn aliased(aliases: Vec<Jid>) -> Result<HashMap<Jid, Jid>>;
 
     /// Blocks a partner user, or lets it in again; a blocked one that is let in has to enlist. `false`: there is none.
     fn set_blocked(account: Jid, blocked: bool) -> Result<bool>;

@@ -37,7 +37,7 @@ pub(crate) enum Enlisted {
     Refused(Use),
 }
 
-const COLUMNS: &str = "account, integrator, visible_id, auth_key, display_name, status, last_seen";
+const COLUMNS: &str = "account, integrator, visible_id, auth_key, display_name, status, last_seen, alias_view";
 
 pub(super) fn corrupt(what: impl std::fmt::Display) -> StoreError {
     StoreError::Corrupt(what.to_string())
@@ -52,6 +52,7 @@ struct UserRow {
     display_name: String,
     status: u8,
     last_seen: i64,
+    alias_view: bool,
 }
 
 fn user_of(row: &Row<'_>) -> rusqlite::Result<UserRow> {
@@ -63,6 +64,7 @@ fn user_of(row: &Row<'_>) -> rusqlite::Result<UserRow> {
         display_name: row.get(4)?,
         status: row.get(5)?,
         last_seen: row.get(6)?,
+        alias_view: row.get(7)?,
     })
 }
 
@@ -85,6 +87,7 @@ fn to_user(row: UserRow) -> Result<User> {
         auth_key: row.auth_key.try_into().map_err(|_| corrupt("auth_key"))?,
         display_name: row.display_name,
         status,
+        alias_view: row.alias_view,
         last_seen: Timestamp::from_millis(row.last_seen.max(0) as u64),
     })
 }
@@ -193,15 +196,19 @@ impl Store {
         account: Jid,
         auth_key: [u8; 32],
         display_name: String,
+        alias_view: bool,
         now: Timestamp,
     ) -> Result<bool> {
         self.write(move |db| {
             let old = by_account(db, &account)?;
             db.prepare_cached(
-                "INSERT INTO user (account, auth_key, display_name, created, last_seen) VALUES (?1, ?2, ?3, ?4, ?4)
-                 ON CONFLICT (account) DO UPDATE SET auth_key = ?2, display_name = ?3",
+                "INSERT INTO user (account, auth_key, display_name, alias_view, created, last_seen)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?5)
+                 ON CONFLICT (account) DO UPDATE SET auth_key = ?2, display_name = ?3, alias_view = ?4",
             )
-            .and_then(|mut s| s.execute(params![account.to_string(), auth_key, display_name, now.as_millis() as i64]))
+            .and_then(|mut s| {
+                s.execute(params![account.to_string(), auth_key, display_name, alias_view, now.as_millis() as i64])
+            })
             .map_err(medium)?;
             Ok(old.is_some_and(|old| old.auth_key != auth_key))
         })

@@ -5,13 +5,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::BytesMut;
 use comity_core::Timestamp;
-use comity_noise::io::{MessageReader, MessageWriter, Timeouts, connect};
+use comity_noise::io::websocket::{self, ByteStream};
+use comity_noise::io::{ClientConnection, MessageReader, MessageWriter, Timeouts, connect};
 use comity_noise::{InitiatorConfig, Pattern, PublicKey, ServerTrust, StaticKey, TrustRoot, VerifiedServer, xeddsa};
 use comity_proto::Codec as _;
 use comity_proto::handshake::ClientPayload;
 use comity_xmpp::{EncodeOptions, Limits, Node, encode};
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
@@ -80,9 +82,9 @@ impl Identity {
     }
 }
 
-pub(crate) struct Client {
-    reader: MessageReader<OwnedReadHalf>,
-    writer: MessageWriter<OwnedWriteHalf>,
+pub(crate) struct Client<R = OwnedReadHalf, W = OwnedWriteHalf> {
+    reader: MessageReader<R>,
+    writer: MessageWriter<W>,
     pub(crate) pattern: Pattern,
     pub(crate) server: VerifiedServer,
     next_id: u32,
@@ -118,11 +120,47 @@ impl Client {
         let mut config = InitiatorConfig::new(key.clone(), ServerTrust::Chain(TrustRoot(root)));
         config.resume = resume;
         let payload = payload.encode_to_vec().into();
-        let c = connect(read, write, &config, payload, now, &mut rng(), Timeouts::default()).await.unwrap();
-        let (pattern, server) = (c.pattern, c.server);
-        Self { reader: c.reader, writer: c.writer, pattern, server, next_id: 0, backlog: Vec::new() }
+        connect(read, write, &config, payload, now, &mut rng(), Timeouts::default()).await.unwrap().into()
     }
+}
 
+/// One over a WebSocket.
+pub(crate) type WebClient = Client<ReadHalf<ByteStream<TcpStream>>, WriteHalf<ByteStream<TcpStream>>>;
+
+impl WebClient {
+    /// Connects at the HTTP port; the server's first stanza is given too.
+    pub(crate) async fn web(
+        address: SocketAddr,
+        root: PublicKey,
+        key: &StaticKey,
+        payload: &ClientPayload,
+        now: Timestamp,
+    ) -> (Self, Node) {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let config = InitiatorConfig::new(key.clone(), ServerTrust::Chain(TrustRoot(root)));
+        let payload = payload.encode_to_vec().into();
+        let host = address.to_string();
+        let connected = websocket::connect(stream, &host, &config, payload, now, &mut rng(), Timeouts::default()).await;
+        let mut client = Self::from(connected.unwrap());
+        let first = client.next().await.expect("an answer to the log-in");
+        (client, first)
+    }
+}
+
+impl<R, W> From<ClientConnection<R, W>> for Client<R, W> {
+    fn from(c: ClientConnection<R, W>) -> Self {
+        Self {
+            reader: c.reader,
+            writer: c.writer,
+            pattern: c.pattern,
+            server: c.server,
+            next_id: 0,
+            backlog: Vec::new(),
+        }
+    }
+}
+
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Client<R, W> {
     pub(crate) async fn send(&mut self, node: &Node) {
         let mut out = BytesMut::new();
         encode(node, &mut out, &EncodeOptions::default()).unwrap();

@@ -17,6 +17,7 @@ mod keys;
 mod login;
 mod mail;
 mod media;
+mod native;
 mod openapi;
 mod ops;
 mod page;

@@ -160,10 +160,16 @@ impl World {
     }
 
     pub(crate) async fn native(&self, phone: &str, name: &str) -> User {
+        self.native_with(phone, name, serde_json::json!({})).await
+    }
+
+    /// A native user registered with further settings.
+    pub(crate) async fn native_with(&self, phone: &str, name: &str, more: Value) -> User {
         use base64::Engine as _;
         let noise = StaticKey::generate(&mut rng());
         let key = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(noise.public().as_bytes());
-        let body = serde_json::json!({ "phone_number": phone, "noise_key": key, "display_name": name });
+        let mut body = serde_json::json!({ "phone_number": phone, "noise_key": key, "display_name": name });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let answer = self.http.post(format!("{}/admin/native", self.url())).bearer_auth(ADMIN).json(&body).send();
         let answer: Value = answer.await.unwrap().error_for_status().unwrap().json().await.unwrap();
         let jid = answer["jid"].as_str().unwrap().to_owned();

@@ -1,13 +1,15 @@
 //! The same byte stream in binary WebSocket messages (PROTOCOL §5.1): a message may hold part of a frame or several.
 //!
-//! [`accept`] and [`connect`] do all of it under the one deadline: the upgrade, the handshake, the connection. What the
-//! peer declares costs nothing, logged in or not: its frames are taken in pieces of [`WEBSOCKET_READ`] bytes.
+//! [`accept`] and [`connect`] do all of it under the one deadline: the upgrade, the handshake, the connection. A server whose
+//! port has other HTTP services takes the upgrade itself, with [`answer`], and hands the connection to
+//! [`ByteStream::server`]. What the peer declares costs nothing, logged in or not: its frames are taken in pieces of
+//! [`WEBSOCKET_READ`] bytes.
 
 mod guard;
 mod upgrade;
 
 use super::{ClientConnection, ServerConnection, Timeouts, initiate, respond, within};
-use crate::limits::{WEBSOCKET_PIECE, WEBSOCKET_READ};
+use crate::limits::{IDLE_BUFFER, WEBSOCKET_PIECE, WEBSOCKET_READ};
 use crate::{Error, InitiatorConfig, ResponderConfig};
 use bytes::{Buf as _, Bytes};
 use comity_core::{CryptoRng, Timestamp};
@@ -20,6 +22,8 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf, ReadHalf, WriteHalf, split};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+use tokio_tungstenite::tungstenite::http::{Request, Response};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message};
 
@@ -80,6 +84,14 @@ pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     within(timeouts, handshake).await
 }
 
+/// The answer of a server that reads requests itself: the upgrade. Its path is the server's to check.
+///
+/// # Errors
+/// [`Error::Upgrade`] if the request is none for an upgrade.
+pub fn answer<T>(request: &Request<T>) -> Result<Response<()>, Error> {
+    create_response_with_body(request, || ()).map_err(|_| Error::Upgrade("a request that is none for an upgrade"))
+}
+
 /// The bytes in a WebSocket's binary messages. Shutting it down sends the closing message.
 pub struct ByteStream<S> {
     socket: WebSocketStream<Guard<S>>,
@@ -90,6 +102,12 @@ pub struct ByteStream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream<S> {
+    /// The server's end of a connection that has been upgraded: see [`answer`]. Split, it is for
+    /// [`io::accept`](super::accept).
+    pub async fn server(stream: S) -> Self {
+        Self::new(BufReader::with_capacity(IDLE_BUFFER, stream), Role::Server).await
+    }
+
     async fn new(io: BufReader<S>, role: Role) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(WEBSOCKET_READ)
