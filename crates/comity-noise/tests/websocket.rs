@@ -369,5 +369,5 @@ async fn a_server_may_answer_the_upgrade_itself() {
     let mut finish = BytesMut::new();
     initiator.read(&answer, NOW, &mut finish).unwrap();
     client.write_all(&frame(0x82, &finish)).await.unwrap();
-    assert_eq!(serving.await.unwrap().unwrap().login.payload(), b"login");
+    assert_eq!(serving.await.unwrap().unwrap().login.payload()[..], b"login"[..]);
 }
